@@ -1,0 +1,9 @@
+// Package rawdev opens the descriptors through which frames enter and leave
+// the kernel, and wraps the ioctls they need. It knows nothing of containers,
+// networks or what a frame holds.
+//
+//	/dev/net/tun --OpenTUN--> fd --AttachTAP--> queue of a TAP --SetVirtio--> super-frames
+//
+// What does not belong here: moving or configuring an interface (tap), reading
+// and writing frames (tap), sockets of the underlay (encap).
+package rawdev

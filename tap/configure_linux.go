@@ -1,0 +1,206 @@
+package tap
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// configurator sets up one link inside a container. It is used on the thread
+// that is in there.
+type configurator struct {
+	h    *netlink.Handle
+	link netlink.Link // carries the index; its name may be out of date
+	cfg  Config
+}
+
+// all turns a nameless link that is down into what cfg says.
+func (c configurator) all() error {
+	err := c.h.LinkSetName(c.link, c.cfg.IfName)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("interface %s: %w: choose another name with -i NAME", c.cfg.IfName, ErrNameTaken)
+	}
+	if err != nil {
+		return fmt.Errorf("name interface %s: %w", c.cfg.IfName, err)
+	}
+	if err := c.setMAC(); err != nil {
+		return err
+	}
+	if err := c.setMTU(); err != nil {
+		return err
+	}
+	if err := c.setIPv6(); err != nil { // before the link is up: nothing is solicited then
+		return err
+	}
+	if err := c.addAddrs(c.cfg.Addrs); err != nil {
+		return err
+	}
+	if err := c.h.LinkSetUp(c.link); err != nil {
+		return fmt.Errorf("set interface %s up: %w", c.cfg.IfName, err)
+	}
+	for _, gw := range c.cfg.Gateways {
+		if err := c.addDefaultRoute(gw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repair puts back, on a TAP that is reopened, what the switch relies on: the
+// MAC that it knows the port by, an MTU that is not above the network's, and
+// addresses that were taken away, with the default routes that went with them.
+// Everything else is the container's: a link that is down stays down.
+func (c configurator) repair() error {
+	if c.link.Attrs().HardwareAddr.String() != c.cfg.MAC.String() {
+		if err := c.setMAC(); err != nil {
+			return err
+		}
+	}
+	if c.link.Attrs().MTU > c.cfg.MTU {
+		if err := c.setMTU(); err != nil {
+			return err
+		}
+	}
+	missing, err := c.missingAddrs()
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	if err := c.setIPv6(); err != nil {
+		return err
+	}
+	if err := c.addAddrs(missing); err != nil {
+		return err
+	}
+	return c.restoreRoutes()
+}
+
+func (c configurator) setMAC() error {
+	if err := c.h.LinkSetHardwareAddr(c.link, c.cfg.MAC.HardwareAddr()); err != nil {
+		return fmt.Errorf("set MAC %v of %s: %w", c.cfg.MAC, c.cfg.IfName, err)
+	}
+	return nil
+}
+
+func (c configurator) setMTU() error {
+	if err := c.h.LinkSetMTU(c.link, c.cfg.MTU); err != nil {
+		return fmt.Errorf("set MTU %d of %s: %w", c.cfg.MTU, c.cfg.IfName, err)
+	}
+	return nil
+}
+
+// setIPv6 turns off what would give the container addresses that nobody
+// manages, and turns IPv6 on where an address asks for it: Docker disables it in
+// containers by default. A kernel without IPv6 is an error only for such an address.
+func (c configurator) setIPv6() error {
+	dir := "/proc/sys/net/ipv6/conf/" + c.cfg.IfName + "/" // as the thread's namespace has it
+	keys := []struct{ name, value string }{{"accept_ra", "0"}, {"autoconf", "0"}, {"disable_ipv6", "0"}}
+	if !c.cfg.wantsIPv6() {
+		keys = keys[:2]
+	}
+	for _, k := range keys {
+		err := os.WriteFile(dir+k.name, []byte(k.value), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			if c.cfg.wantsIPv6() {
+				return fmt.Errorf("give %s an IPv6 address: this kernel runs without IPv6 (ipv6.disable=1?): attach with an IPv4 address only", c.cfg.IfName)
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("set %s of %s: %w", k.name, c.cfg.IfName, err)
+		}
+	}
+	return nil
+}
+
+func (c configurator) addAddrs(addrs []netip.Prefix) error {
+	for _, p := range addrs {
+		addr := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD // addresses are managed; nothing waits a second for them
+		}
+		if err := c.h.AddrAdd(c.link, addr); err != nil {
+			return fmt.Errorf("add address %v to %s: %w", p, c.cfg.IfName, err)
+		}
+	}
+	return nil
+}
+
+// missingAddrs returns the addresses of cfg that the link lacks.
+func (c configurator) missingAddrs() ([]netip.Prefix, error) {
+	list, err := c.h.AddrList(c.link, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of %s: %w", c.cfg.IfName, err)
+	}
+	var missing []netip.Prefix
+next:
+	for _, p := range c.cfg.Addrs {
+		for _, a := range list {
+			if have, ok := netip.AddrFromSlice(a.IP); ok && have.Unmap() == p.Addr() {
+				continue next
+			}
+		}
+		missing = append(missing, p)
+	}
+	return missing, nil
+}
+
+// Metrics of default routes. The first one in a container has the kernel's own;
+// later ones stand behind it in the order in which they came, so that the first
+// network with a gateway is the way out, and the next takes over when it goes.
+const (
+	standbyMetric  = 2048 // above the kernel's 0 for IPv4 and 1,024 for IPv6
+	standbyMetrics = 64
+)
+
+// addDefaultRoute makes gw a way out of the container.
+func (c configurator) addDefaultRoute(gw netip.Addr) error {
+	r := netlink.Route{LinkIndex: c.link.Attrs().Index, Dst: ipNet(netip.PrefixFrom(anyAddr(gw), 0)), Gw: gw.AsSlice(), Protocol: unix.RTPROT_STATIC}
+	err := c.h.RouteAdd(&r)
+	for i := 0; errors.Is(err, unix.EEXIST) && i < standbyMetrics; i++ {
+		r.Priority = standbyMetric + i
+		err = c.h.RouteAdd(&r)
+	}
+	if err != nil {
+		return fmt.Errorf("add default route via %v to %s: %w", gw, c.cfg.IfName, err)
+	}
+	return nil
+}
+
+// restoreRoutes adds the default routes of cfg that the link lacks.
+func (c configurator) restoreRoutes() error {
+	for _, gw := range c.cfg.Gateways {
+		family := netlink.FAMILY_V4
+		if gw.Is6() {
+			family = netlink.FAMILY_V6
+		}
+		routes, err := c.h.RouteListFiltered(family, &netlink.Route{LinkIndex: c.link.Attrs().Index, Gw: gw.AsSlice()}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_GW)
+		if err != nil {
+			return fmt.Errorf("list routes of %s: %w", c.cfg.IfName, err)
+		}
+		if len(routes) > 0 || c.link.Attrs().Flags&net.FlagUp == 0 {
+			continue // a link that is down has no routes; the container sets it up itself
+		}
+		if err := c.addDefaultRoute(gw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ipNet returns p as netlink wants it, host bits kept.
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// anyAddr returns 0.0.0.0 or ::, whichever is of a's family.
+func anyAddr(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
