@@ -1,0 +1,120 @@
+package encap
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// PeerID numbers a peer, 1 to MaxPeerID; 0 is no peer.
+type PeerID uint16
+
+// MaxPeerID is the highest number a peer can have.
+const MaxPeerID = 32767
+
+// Peer says how to speak to one remote switch.
+type Peer struct {
+	ID       PeerID
+	Addr     netip.Addr // outer address, IPv4 [IPv6 later]
+	Keyless  bool       // sends no key; hears only packets without one
+	Checksum bool       // sends GRE checksums; received ones are verified in any case
+	Sequence bool       // sends sequence numbers and drops late datagrams (RFC 2890 section 2.2)
+}
+
+// check refuses what cannot be a peer.
+func (p *Peer) check(local []netip.Addr) error {
+	switch {
+	case p.ID == 0 || p.ID > MaxPeerID:
+		return fmt.Errorf("peer number %d is not in 1 to %d", p.ID, MaxPeerID)
+	case !p.Addr.IsValid():
+		return fmt.Errorf("peer %d has no address", p.ID)
+	}
+	if err := checkOuter(p.Addr); err != nil {
+		return fmt.Errorf("peer %d: %w", p.ID, err)
+	}
+	if slices.Contains(local, p.Addr.Unmap()) {
+		return fmt.Errorf("peer %d: %s is an address of this host", p.ID, p.Addr)
+	}
+	return nil
+}
+
+// checkOuter refuses addresses that cannot stand in an outer header.
+func checkOuter(a netip.Addr) error {
+	switch a = a.Unmap(); {
+	case a.Is6():
+		return fmt.Errorf("%s: underlays over IPv6 are not supported yet: name an IPv4 address", a)
+	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("%s is not the address of one host", a)
+	}
+	return nil
+}
+
+// peer is a Peer as the frame path sees it. Immutable but for the two tables
+// that the sequence option needs.
+type peer struct {
+	Peer
+	dest    sockaddr
+	numbers *numbers // nil without Sequence
+	order   *order   // nil without Sequence
+}
+
+// peerTable is an immutable set of peers, published behind an atomic pointer.
+type peerTable struct {
+	numbered []*peer // by PeerID; nil where there is none
+	byAddr   map[netip.Addr]*peer
+}
+
+// newPeerTable checks peers and builds their table. Sequence numbers go on where
+// a peer was in the old table already.
+func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable, error) {
+	t := &peerTable{byAddr: make(map[netip.Addr]*peer, len(peers))}
+	for _, cfg := range peers {
+		if err := cfg.check(local); err != nil {
+			return nil, err
+		}
+		cfg.Addr = cfg.Addr.Unmap()
+		if t.peer(cfg.ID) != nil {
+			return nil, fmt.Errorf("peer number %d is taken twice", cfg.ID)
+		}
+		if other := t.byAddr[cfg.Addr]; other != nil {
+			return nil, fmt.Errorf("peers %d and %d have the same address %s", other.ID, cfg.ID, cfg.Addr)
+		}
+		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr)}
+		if cfg.Sequence {
+			p.sequenceFrom(old.peer(cfg.ID))
+		}
+		if n := int(cfg.ID) + 1; n > len(t.numbered) {
+			t.numbered = append(t.numbered, make([]*peer, n-len(t.numbered))...)
+		}
+		t.numbered[cfg.ID] = p
+		t.byAddr[cfg.Addr] = p
+	}
+	return t, nil
+}
+
+// sequenceFrom takes over the sequence numbers of before, or starts new ones.
+func (p *peer) sequenceFrom(before *peer) {
+	if before != nil && before.Sequence && before.Addr == p.Addr {
+		p.numbers, p.order = before.numbers, before.order
+		return
+	}
+	p.numbers, p.order = new(numbers), new(order)
+}
+
+// peer returns the peer with this number, nil where there is none.
+func (t *peerTable) peer(id PeerID) *peer {
+	if int(id) < len(t.numbered) {
+		return t.numbered[id]
+	}
+	return nil
+}
+
+// addrs returns the addresses of all peers, sorted.
+func (t *peerTable) addrs() []netip.Addr {
+	as := make([]netip.Addr, 0, len(t.byAddr))
+	for a := range t.byAddr {
+		as = append(as, a)
+	}
+	slices.SortFunc(as, netip.Addr.Compare)
+	return as
+}
