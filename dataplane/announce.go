@@ -1,0 +1,63 @@
+package dataplane
+
+import (
+	"fmt"
+
+	"weft/fib"
+	"weft/internal/header"
+	"weft/internal/offload"
+)
+
+// maxAnnounced bounds the frames that wait for a worker.
+const maxAnnounced = 4096
+
+// announced is a frame that control wants flooded.
+type announced struct {
+	port PortID
+	buf  []byte // virtio header, then the frame
+}
+
+// Announce floods a complete frame into the port's domain as if the port had
+// sent it: a gratuitous ARP or an unsolicited neighbour advertisement. The
+// frame is copied. It returns before the frame is sent.
+func (s *Switch) Announce(id PortID, f []byte) error {
+	if s.snapshot.Load().port(id) == nil {
+		return fmt.Errorf("announce: no port %d", id)
+	}
+	if _, ok := header.ParseEthernet(f); !ok || len(f) > offload.MaxFrame {
+		return fmt.Errorf("announce: frame of %d bytes", len(f))
+	}
+	buf := make([]byte, offload.HeaderLen+len(f))
+	copy(buf[offload.HeaderLen:], f)
+	w := s.workers[0]
+	w.mu.Lock()
+	full := len(w.announce) >= maxAnnounced
+	if !full {
+		w.announce = append(w.announce, announced{port: id, buf: buf})
+	}
+	w.mu.Unlock()
+	if full {
+		return fmt.Errorf("announce: %d frames are waiting", maxAnnounced)
+	}
+	w.wake()
+	return nil
+}
+
+// sendAnnounced floods what Announce left.
+func (w *worker) sendAnnounced() {
+	w.mu.Lock()
+	list := w.announce
+	w.announce = nil
+	w.mu.Unlock()
+	for _, a := range list {
+		p := w.snap.port(a.port)
+		if p == nil {
+			continue
+		}
+		w.frames = append(w.frames[:0], frame{
+			buf: a.buf, from: fib.PortDest(uint16(p.id)), domain: w.snap.domain(p.domain), generated: true,
+		})
+		w.total.generated.Add(uint64(w.flood(0)))
+		w.flush()
+	}
+}

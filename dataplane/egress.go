@@ -1,0 +1,143 @@
+package dataplane
+
+import (
+	"sync/atomic"
+	"syscall"
+
+	"weft/encap"
+	"weft/internal/drop"
+	"weft/internal/header"
+)
+
+// counter is one counter of a worker, as parameters name it.
+type counter = *atomic.Uint64
+
+// flush transmits the egress list, ports before peers: a port takes a
+// super-frame as it is, while the way to a peer may complete its checksum in
+// place. Frames of the batch stay valid.
+func (w *worker) flush() {
+	w.packets, w.origin = w.packets[:0], w.origin[:0]
+	for _, c := range w.copies {
+		f := &w.frames[c.frame]
+		if !c.to.IsPeer() {
+			w.toPort(f, PortID(c.to.ID()))
+			continue
+		}
+		w.packets = append(w.packets, encap.Packet{
+			Peer: encap.PeerID(c.to.ID()), Proto: encap.ProtoTEB, Key: f.domain.key,
+			Header: f.header, Frame: f.bytes(),
+		})
+		w.origin = append(w.origin, c.frame)
+	}
+	w.copies = w.copies[:0]
+	if len(w.packets) > 0 {
+		w.toPeers()
+	}
+}
+
+// toPort writes one copy to a port.
+func (w *worker) toPort(f *frame, id PortID) {
+	p := w.snap.port(id)
+	if p == nil { // the FDB is swept after the port left the snapshot
+		w.dropOut(&w.total.other[drop.TapDown], drop.TapDown)
+		return
+	}
+	c := &p.counters[w.index]
+	if r := w.write(f, p); r != drop.None {
+		w.dropOut(&c.drops[r], r)
+		return
+	}
+	c.txFrames.Add(1)
+	c.txBytes.Add(uint64(len(f.bytes())))
+	w.total.transmitted.Add(1)
+}
+
+// write hands a frame to a port's device.
+func (w *worker) write(f *frame, p *port) drop.Reason {
+	if !fits(f, p.mtu) {
+		if !f.from.IsPeer() || !f.header.IsGSO() {
+			return drop.InnerBig
+		}
+		return w.writeMerged(f, p)
+	}
+	return written(p.device.Write(f.buf))
+}
+
+// writeMerged writes a frame that the kernel merged on its way here to a port
+// whose MTU is smaller than the network's. By the latter its segment size was
+// guessed; the port gets a smaller guess.
+func (w *worker) writeMerged(f *frame, p *port) drop.Reason {
+	h := f.header
+	_, l3 := header.Ethernet(f.bytes()).L3()
+	room := p.mtu - (int(h.HdrLen) - l3)
+	if room < minSegment {
+		return drop.InnerBig
+	}
+	h.GSOSize = uint16(room)
+	h.Put(f.buf)
+	r := written(p.device.Write(f.buf))
+	f.header.Put(f.buf)
+	return r
+}
+
+// written says what became of a frame by what write(2) returned.
+func written(err error) drop.Reason {
+	switch err {
+	case nil:
+		return drop.None
+	case syscall.EAGAIN:
+		return drop.TapFull
+	case syscall.ENOMEM, syscall.ENOBUFS:
+		return drop.TxNoBufs
+	case syscall.EINVAL:
+		return drop.TapVirtio
+	default: // EIO: link down. EBADFD: gone, which its reader finds out
+		return drop.TapDown
+	}
+}
+
+// minSegment is the smallest segment that the kernel's TCP would send
+// (TCP_MIN_SND_MSS, linux/tcp.h).
+const minSegment = 48
+
+// toPeers sends the packets of the batch and counts what became of each.
+func (w *worker) toPeers() {
+	w.sender.Send(w.packets)
+	for i := range w.packets {
+		pkt := &w.packets[i]
+		f := &w.frames[w.origin[i]]
+		if f.header != pkt.Header { // its checksum is complete now
+			f.header = pkt.Header
+			f.header.Put(f.buf)
+		}
+		w.countSent(pkt)
+	}
+}
+
+// countSent counts one packet to a peer.
+func (w *worker) countSent(pkt *encap.Packet) {
+	p := w.snap.peer(pkt.Peer)
+	if p == nil {
+		w.dropOut(&w.total.other[drop.TxUnreachable], drop.TxUnreachable)
+		return
+	}
+	c := &p.counters[w.index]
+	switch pkt.Reason {
+	case drop.None:
+		c.txFrames.Add(1)
+		w.total.transmitted.Add(1)
+		return
+	case drop.TxUnreachable:
+		if p.health.failed.Load() != w.now {
+			p.health.fail(w.now, pkt.Err)
+		}
+	}
+	w.dropOut(&c.drops[pkt.Reason], pkt.Reason)
+}
+
+// dropOut counts a copy that ended at egress.
+func (w *worker) dropOut(at counter, r drop.Reason) {
+	at.Add(1)
+	w.total.drops[r].Add(1)
+	w.total.droppedOut.Add(1)
+}

@@ -1,0 +1,89 @@
+package dataplane
+
+import (
+	"weft/fib"
+	"weft/internal/drop"
+	"weft/internal/header"
+)
+
+// verdict is what forward decides about a frame: a reason to drop it, one
+// destination, or neither, which floods it.
+type verdict struct {
+	reason drop.Reason
+	to     fib.Dest
+}
+
+// etherTypePause is MAC control (802.3 annex 31A): between two stations of one
+// link, never across a bridge.
+const etherTypePause = 0x8808
+
+// decide bridges as IEEE 802.1D does: it looks the destination up in the
+// domain's FDB. It changes nothing.
+func decide(d *domain, from fib.Dest, eth header.Ethernet) verdict {
+	dst := eth.Dst()
+	if dst.IsLinkLocal() || eth.Type() == etherTypePause {
+		return verdict{reason: drop.L2LinkLocal}
+	}
+	if dst.IsMulticast() {
+		return verdict{}
+	}
+	to := d.fdb.Lookup(dst)
+	switch {
+	case to == from && to != 0: // hairpin: the destination heard it already
+		return verdict{reason: drop.L2Self}
+	case to.IsPeer() && from.IsPeer(): // split horizon: peers reach each other directly
+		return verdict{reason: drop.L2Split}
+	}
+	return verdict{to: to}
+}
+
+// forward decides a frame of the batch and puts its copies on the egress list.
+func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
+	f := &w.frames[index]
+	v := decide(f.domain, f.from, eth)
+	if v.reason != drop.None {
+		return v.reason
+	}
+	copies := 1
+	if v.to == 0 {
+		copies = w.flood(index)
+		if copies == 0 {
+			return drop.L2NoPort
+		}
+	} else {
+		w.emit(index, v.to)
+	}
+	w.total.forwarded.Add(1)
+	w.total.copies.Add(uint64(copies))
+	return drop.None
+}
+
+// flood puts a copy on the egress list for every port of the domain but the one
+// that the frame came from, and, unless it came from a peer, for every peer
+// that shares the domain (head-end replication). It returns how many.
+func (w *worker) flood(index uint16) (copies int) {
+	f := &w.frames[index]
+	from, d := f.from, f.domain
+	for _, p := range d.ports {
+		if to := fib.PortDest(uint16(p.id)); to != from {
+			w.emit(index, to)
+			copies++
+		}
+	}
+	if from.IsPeer() {
+		return copies
+	}
+	for _, p := range d.peers {
+		w.emit(index, fib.PeerDest(uint16(p.id)))
+		copies++
+	}
+	return copies
+}
+
+// emit puts one copy on the egress list.
+func (w *worker) emit(index uint16, to fib.Dest) {
+	if len(w.copies) == maxCopies {
+		w.flush()
+	}
+	w.copies = append(w.copies, outCopy{frame: index, to: to})
+}

@@ -1,0 +1,118 @@
+package dataplane
+
+import (
+	"sync/atomic"
+
+	"weft/encap"
+	"weft/fib"
+	"weft/internal/header"
+	"weft/tap"
+)
+
+// snapshot is the configuration that workers see. It never changes once it is
+// published; the pieces that stay the same are shared with the next one.
+type snapshot struct {
+	version uint64
+	ports   []*port            // by PortID; nil: none
+	peers   []*peer            // by encap.PeerID; nil: none
+	domains []*domain          // by DomainID; nil: none
+	byKey   map[uint32]*domain // by GRE key
+}
+
+// port is a switch attachment.
+type port struct {
+	id         PortID
+	device     *tap.Device
+	worker     int // the only one that reads the device
+	domain     DomainID
+	mac        header.MAC
+	mtu        int
+	allowSpoof bool
+	gone       *atomic.Bool   // set by the worker that found the device dead
+	counters   []portCounters // by worker
+}
+
+// peer is a remote switch.
+type peer struct {
+	id       encap.PeerID
+	domain   DomainID // of a keyless peer; 0: demultiplexed by key
+	health   *health
+	counters []peerCounters // by worker
+}
+
+// health is what workers note about a peer; control reads it.
+type health struct {
+	heard  atomic.Uint32         // second of the last valid datagram
+	failed atomic.Uint32         // second of the last error
+	err    atomic.Pointer[error] // that error
+}
+
+// domain is the scope of learning and flooding.
+type domain struct {
+	id     DomainID
+	key    uint32
+	mtu    int
+	fdb    *fib.FDB
+	ports  []*port
+	peers  []*peer // that share it; head-end replication
+	shared bitset  // the same peers, by number
+}
+
+// clone returns a copy of s whose slices and maps may be changed.
+func (s *snapshot) clone() *snapshot {
+	c := &snapshot{
+		version: s.version + 1,
+		ports:   append([]*port(nil), s.ports...),
+		peers:   append([]*peer(nil), s.peers...),
+		domains: append([]*domain(nil), s.domains...),
+		byKey:   make(map[uint32]*domain, len(s.byKey)+1),
+	}
+	for k, d := range s.byKey {
+		c.byKey[k] = d
+	}
+	return c
+}
+
+// setDomain puts d in the place of the domain with its number.
+func (s *snapshot) setDomain(d *domain) {
+	s.domains[d.id] = d
+	s.byKey[d.key] = d
+}
+
+// port returns the port with number id, nil where there is none.
+func (s *snapshot) port(id PortID) *port {
+	if int(id) < len(s.ports) {
+		return s.ports[id]
+	}
+	return nil
+}
+
+// peer returns the peer with number id, nil where there is none.
+func (s *snapshot) peer(id encap.PeerID) *peer {
+	if int(id) < len(s.peers) {
+		return s.peers[id]
+	}
+	return nil
+}
+
+// domain returns the domain with number id, nil where there is none.
+func (s *snapshot) domain(id DomainID) *domain {
+	if int(id) < len(s.domains) {
+		return s.domains[id]
+	}
+	return nil
+}
+
+// bitset is a set of small numbers.
+type bitset []uint64
+
+func (b bitset) has(n uint16) bool {
+	return int(n/64) < len(b) && b[n/64]>>(n%64)&1 != 0
+}
+
+func (b *bitset) add(n uint16) {
+	for int(n/64) >= len(*b) {
+		*b = append(*b, 0)
+	}
+	(*b)[n/64] |= 1 << (n % 64)
+}

@@ -1,0 +1,165 @@
+package dataplane
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"weft/encap"
+	"weft/fib"
+	"weft/internal/offload"
+)
+
+const (
+	// batchFrames and batchBytes bound what a worker takes from one source
+	// before it turns to the next: a port that floods hurts itself. The bytes
+	// of a batch stay in the second-level cache between read and write.
+	batchFrames = 64
+	batchBytes  = 128 << 10
+
+	// frameSpace is room for the largest frame behind its virtio header.
+	frameSpace = offload.HeaderLen + offload.MaxFrame
+
+	// maxCopies bounds the egress list; it is flushed early when a flood fills it.
+	maxCopies = 512
+
+	// idle is the version of a worker that waits and holds no snapshot.
+	idle = math.MaxUint64
+)
+
+// worker is one locked thread. All of its fields but the first group are its own.
+type worker struct {
+	sw      *Switch
+	index   int
+	epoll   int           // epoll set, see poll.go
+	wakefd  int           // eventfd in it
+	stop    atomic.Bool   // written by Close
+	version atomic.Uint64 // of the snapshot in use, or idle; read by settle
+	total   totals        // read by anyone
+
+	mu       sync.Mutex  // guards announce
+	announce []announced // frames that control wants sent
+
+	events   [64]unix.EpollEvent
+	snap     *snapshot
+	now      uint32 // second, once per round
+	arena    []byte // frames of the batch lie here one after another
+	frames   []frame
+	copies   []outCopy
+	packets  []encap.Packet
+	origin   []uint16 // index in frames of each packet
+	sender   *encap.Sender
+	receiver *encap.Receiver // of worker 0, where there is an underlay
+}
+
+// frame is one frame of the batch.
+type frame struct {
+	buf       []byte // virtio header, then the frame
+	header    offload.Header
+	from      fib.Dest // port or peer that it came from
+	domain    *domain
+	generated bool // made by the switch, not read
+}
+
+// bytes returns the frame without its virtio header.
+func (f *frame) bytes() []byte { return f.buf[offload.HeaderLen:] }
+
+// outCopy says that a frame of the batch leaves at a destination.
+type outCopy struct {
+	frame uint16 // index in worker.frames
+	to    fib.Dest
+}
+
+func newWorker(s *Switch, index int) (*worker, error) {
+	w := &worker{
+		sw: s, index: index, epoll: -1, wakefd: -1,
+		arena:   make([]byte, batchBytes+frameSpace),
+		frames:  make([]frame, 0, batchFrames),
+		copies:  make([]outCopy, 0, maxCopies),
+		packets: make([]encap.Packet, 0, maxCopies),
+		origin:  make([]uint16, 0, maxCopies),
+	}
+	w.version.Store(idle)
+	var err error
+	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("create epoll set: %w", err)
+	}
+	if w.wakefd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		w.closeDescriptors()
+		return nil, fmt.Errorf("create eventfd: %w", err)
+	}
+	if err := w.watch(w.wakefd, sourceWake, 0); err != nil {
+		w.closeDescriptors()
+		return nil, err
+	}
+	if u := s.cfg.Underlay; u != nil {
+		w.sender = u.NewSender()
+		if index == 0 { // every raw socket gets a copy of every packet: one reader
+			if err := w.receive(u.Receiver()); err != nil {
+				w.closeDescriptors()
+				return nil, err
+			}
+		}
+	}
+	return w, nil
+}
+
+// receive makes the worker the reader of the underlay.
+func (w *worker) receive(r *encap.Receiver) error {
+	w.receiver = r
+	if err := w.watch(r.FD(), sourceUnderlay, 0); err != nil {
+		return err
+	}
+	return w.watch(r.StrangersFD(), sourceStrangers, 0)
+}
+
+func (w *worker) closeDescriptors() {
+	for _, fd := range []int{w.epoll, w.wakefd} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	w.epoll, w.wakefd = -1, -1
+}
+
+// run is the worker's thread: wait, load the snapshot, take one batch from
+// every source that is ready, again.
+func (w *worker) run() {
+	runtime.LockOSThread() // own thread, whose epoll wait never holds up another
+	defer w.sw.running.Done()
+	for !w.stop.Load() {
+		w.version.Store(idle)
+		events := w.wait()
+		w.version.Store(0) // before the load: settle must not miss a reader of the old snapshot
+		w.snap = w.sw.snapshot.Load()
+		w.version.Store(w.snap.version)
+		w.now = w.sw.second.Load()
+		for i := range events {
+			w.serve(&events[i])
+		}
+		w.snap = nil
+	}
+	w.version.Store(idle)
+}
+
+// serve takes one batch from the source of an event.
+func (w *worker) serve(ev *unix.EpollEvent) {
+	switch source(ev.Pad) {
+	case sourceWake:
+		w.drainWake()
+		w.sendAnnounced()
+	case sourcePort:
+		// An event may outlive its port; the number may even be another worker's by now.
+		if p := w.snap.port(PortID(ev.Fd)); p != nil && p.worker == w.index {
+			w.drainPort(p, ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0)
+		}
+	case sourceUnderlay:
+		w.drainUnderlay(ev.Events&unix.EPOLLERR != 0)
+	case sourceStrangers:
+		w.countStrangers()
+	}
+}
