@@ -1,0 +1,147 @@
+package spec
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// ConfigMax is the greatest size of a configuration file, in bytes.
+const ConfigMax = 1 << 20
+
+// LogLevels are the values of --log-level.
+var LogLevels = []string{"debug", "info", "warn", "error"}
+
+// LoadConfig reads a YAML file strictly; its errors name file and line.
+func LoadConfig(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read config: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, ConfigMax+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("read config: %w", err)
+	}
+	return ParseConfig(path, data)
+}
+
+// ParseConfig reads a YAML document; file stands in its errors. An empty
+// document is an empty configuration.
+func ParseConfig(file string, data []byte) (Config, error) {
+	if len(data) > ConfigMax {
+		return Config{}, fmt.Errorf("read config: %s has more than %d bytes", file, ConfigMax)
+	}
+	var c Config
+	if err := c.parse(data); err != nil {
+		return Config{}, fmt.Errorf("read config: %s:%w", file, err)
+	}
+	return c, nil
+}
+
+// Marshal returns the YAML that ParseConfig reads.
+func (c Config) Marshal() ([]byte, error) {
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(c); err != nil {
+		return nil, fmt.Errorf("print config: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// AddNetwork adds n unless its name or id stands already.
+func (c *Config) AddNetwork(n Network) error {
+	for _, o := range c.Networks {
+		if o.Name == n.Name {
+			return fmt.Errorf("network %q is given twice", n.Name)
+		}
+		if n.ID != 0 && o.ID == n.ID {
+			return fmt.Errorf("network %q: id %d is that of network %q already; choose another", n.Name, n.ID, o.Name)
+		}
+	}
+	c.Networks = append(c.Networks, n)
+	return nil
+}
+
+// AddPeer adds p unless its name or address stands already.
+func (c *Config) AddPeer(p Peer) error {
+	for _, o := range c.Peers {
+		if o.Name == p.Name {
+			return fmt.Errorf("peer %q is given twice", p.Name)
+		}
+		if o.Address == p.Address {
+			return fmt.Errorf("peer %q: %s is the address of peer %q already", p.Name, p.Address, o.Name)
+		}
+	}
+	c.Peers = append(c.Peers, p)
+	return nil
+}
+
+// AddLocal adds an address of this host unless it stands already.
+func (c *Config) AddLocal(a netip.Addr) error {
+	if slices.Contains(c.Local, a) {
+		return fmt.Errorf("local %s is given twice", a)
+	}
+	c.Local = append(c.Local, a)
+	return nil
+}
+
+// Over lays c, which the flags made, over file: what c names replaces what file
+// says under the same name, the rest of both stays. The error is a clash
+// between the two.
+func (c Config) Over(file Config) (Config, error) {
+	sum := Config{Name: file.Name, StateDir: file.StateDir, LogLevel: file.LogLevel, Local: slices.Clone(file.Local)}
+	if c.Name != "" {
+		sum.Name = c.Name
+	}
+	if c.StateDir != "" {
+		sum.StateDir = c.StateDir
+	}
+	if c.LogLevel != "" {
+		sum.LogLevel = c.LogLevel
+	}
+	if len(c.Local) > 0 {
+		sum.Local = slices.Clone(c.Local)
+	}
+	for _, n := range laidOver(c.Networks, file.Networks, func(n Network) string { return n.Name }) {
+		if err := sum.AddNetwork(n); err != nil {
+			return Config{}, err
+		}
+	}
+	for _, p := range laidOver(c.Peers, file.Peers, func(p Peer) string { return p.Name }) {
+		if err := sum.AddPeer(p); err != nil {
+			return Config{}, err
+		}
+	}
+	return sum, nil
+}
+
+// laidOver returns base with objects of the same name replaced by those of top,
+// and the others of top behind it.
+func laidOver[T any](top, base []T, name func(T) string) []T {
+	sum := slices.Clone(base)
+	for _, t := range top {
+		i := slices.IndexFunc(sum, func(b T) bool { return name(b) == name(t) })
+		if i >= 0 {
+			sum[i] = t
+		} else {
+			sum = append(sum, t)
+		}
+	}
+	return sum
+}
+
+// CheckLogLevel reports a log level that is none of LogLevels.
+func CheckLogLevel(s string) error {
+	if !slices.Contains(LogLevels, s) {
+		return fmt.Errorf("log level %q is not known; it is one of %s", s, strings.Join(LogLevels, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+// Package spec holds the words that users and programs exchange with weft:
+// what can be asked for (networks, peers, attachments, as option lists, YAML
+// and JSON) and what is answered (status, ports, drops). One schema serves
+// flags, configuration file, state file and API.
+//
+// It is a leaf: no behaviour beyond parsing, checking and printing of values.
+package spec
+
+import (
+	"net/netip"
+	"time"
+
+	"weft/internal/header"
+)
+
+// Network is a bridge domain as the user asks for it.
+type Network struct {
+	Name     string         `json:"name" yaml:"name"`
+	Prefixes []netip.Prefix `json:"prefixes" yaml:"prefixes,flow"`                    // one IPv4, one IPv6, or both, in this order; at least one
+	ID       uint32         `json:"id,omitempty" yaml:"id,omitempty"`                 // 0: 24-bit hash of the name
+	Gateways []netip.Addr   `json:"gateways,omitempty" yaml:"gateway,omitempty,flow"` // at most one per family
+	VRF      string         `json:"vrf,omitempty" yaml:"vrf,omitempty"`               // empty: a vrf of its own
+	Range    Range          `json:"range,omitzero" yaml:"range,omitempty"`            // of addresses given out; zero: the whole prefix
+	MTU      int            `json:"mtu,omitempty" yaml:"mtu,omitempty"`               // L3; 0: from the underlay
+	Ageing   int            `json:"ageing,omitempty" yaml:"ageing,omitempty"`         // seconds; 0: 300
+}
+
+// Range is a range of addresses, both ends included. The zero value is none.
+type Range struct{ From, To netip.Addr }
+
+// NetworkChange is what `network set` changes; nil leaves a property alone.
+type NetworkChange struct {
+	Gateways *[]netip.Addr `json:"gateways,omitempty"`
+	VRF      *string       `json:"vrf,omitempty"`
+	Range    *Range        `json:"range,omitempty"`
+	MTU      *int          `json:"mtu,omitempty"`
+	Ageing   *int          `json:"ageing,omitempty"`
+}
+
+// Peer is a remote switch as the user asks for it. Its YAML is made by MarshalYAML.
+type Peer struct {
+	Name     string     `json:"name"`
+	Address  netip.Addr `json:"address"`
+	Networks []string   `json:"networks,omitempty"` // shared with it; empty: all
+	Keyless  bool       `json:"keyless,omitempty"`  // key=none
+	Checksum bool       `json:"csum,omitempty"`
+	Sequence bool       `json:"seq,omitempty"`
+	Encap    string     `json:"encap,omitempty"` // gre, or empty: auto
+}
+
+// Attach asks for a port.
+type Attach struct {
+	Network    string    `json:"network"`
+	Target     string    `json:"target"` // netns:NAME, netns:/path, pid:N
+	Addresses  []Address `json:"addresses,omitempty"`
+	MAC        string    `json:"mac,omitempty"`    // xx:xx:xx:xx:xx:xx or U:STRING as pipework has it; empty: derived
+	IfName     string    `json:"ifname,omitempty"` // empty: eth1
+	MTU        int       `json:"mtu,omitempty"`    // 0: the network's
+	AllowSpoof bool      `json:"allow_spoof,omitempty"`
+}
+
+// Address is ADDR/LEN[@GW], pipework's form.
+type Address struct {
+	Prefix  netip.Prefix // address and length, host bits kept
+	Gateway netip.Addr   // invalid: none
+}
+
+// Config is what the flags of `weft run` and the YAML file declare.
+type Config struct {
+	Name     string       `yaml:"name,omitempty"`
+	Local    []netip.Addr `yaml:"local,omitempty,flow"`
+	StateDir string       `yaml:"state-dir,omitempty"`
+	LogLevel string       `yaml:"log-level,omitempty"` // one of LogLevels
+	Networks []Network    `yaml:"networks,omitempty"`
+	Peers    []Peer       `yaml:"peers,omitempty"`
+}
+
+// Status is the answer to `weft status`.
+type Status struct {
+	Name          string            `json:"name"`
+	Version       string            `json:"version"`
+	UptimeSeconds int64             `json:"uptime_seconds"`
+	Degraded      []Degraded        `json:"degraded"`
+	Networks      []NetworkStatus   `json:"networks"`
+	Ports         []PortStatus      `json:"ports"`
+	Peers         []PeerStatus      `json:"peers"`
+	Frames        Frames            `json:"frames"`
+	Drops         map[string]uint64 `json:"drops"` // every reason, zero included
+}
+
+// Degraded is one thing that is wrong.
+type Degraded struct {
+	What  string    `json:"what"`
+	Why   string    `json:"why"`
+	Since time.Time `json:"since"`
+}
+
+// NetworkStatus is a network as it is.
+type NetworkStatus struct {
+	Name     string         `json:"name"`
+	ID       uint32         `json:"id"`
+	VRF      string         `json:"vrf"` // empty: its own
+	Prefixes []netip.Prefix `json:"prefixes"`
+	Gateways []netip.Addr   `json:"gateways"`
+	MTU      int            `json:"mtu"`
+	Ageing   int            `json:"ageing"`
+	Range    string         `json:"range,omitempty"`
+	Origin   string         `json:"origin"` // declared or api
+}
+
+// PortStatus is a port as it is.
+type PortStatus struct {
+	Name       string         `json:"name"`
+	Network    string         `json:"network"`
+	Kind       string         `json:"kind"` // tap, host or uplink
+	Target     string         `json:"target"`
+	IfName     string         `json:"ifname"`
+	MAC        header.MAC     `json:"mac"`
+	Addresses  []netip.Prefix `json:"addresses"`
+	MTU        int            `json:"mtu"`
+	Up         bool           `json:"up"`
+	AllowSpoof bool           `json:"allow_spoof"`
+	RxFrames   uint64         `json:"rx_frames"`
+	TxFrames   uint64         `json:"tx_frames"`
+	RxBytes    uint64         `json:"rx_bytes"`
+	TxBytes    uint64         `json:"tx_bytes"`
+}
+
+// PeerStatus is a peer as it is.
+type PeerStatus struct {
+	Name     string     `json:"name"`
+	Address  netip.Addr `json:"address"`
+	Encap    string     `json:"encap"`
+	State    string     `json:"state"` // up, down or unknown
+	Reason   string     `json:"reason"`
+	MTU      int        `json:"mtu"`
+	RxFrames uint64     `json:"rx_frames"`
+	TxFrames uint64     `json:"tx_frames"`
+	Networks []string   `json:"networks"`
+	Origin   string     `json:"origin"`
+}
+
+// Frames is the balance sheet of the switch.
+type Frames struct {
+	In          uint64 `json:"in"`
+	Generated   uint64 `json:"generated"`
+	Forwarded   uint64 `json:"forwarded"`
+	Local       uint64 `json:"local"`
+	Copies      uint64 `json:"copies"`
+	Transmitted uint64 `json:"transmitted"`
+	DroppedIn   uint64 `json:"dropped_ingress"`
+	DroppedOut  uint64 `json:"dropped_egress"`
+}
+
+// Drop is one row of `weft drops`. At names the port or peer; "switch" stands
+// for what belongs to neither, and lists every reason, zero included.
+type Drop struct {
+	At     string `json:"at"`
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
+}
+
+// FDBEntry is one row of `weft fdb show`; Port or Peer is set.
+type FDBEntry struct {
+	Network    string     `json:"network"`
+	MAC        header.MAC `json:"mac"`
+	Port       string     `json:"port,omitempty"`
+	Peer       string     `json:"peer,omitempty"`
+	Kind       string     `json:"kind"` // attached, learned or static
+	AgeSeconds uint32     `json:"age_seconds"`
+}
