@@ -1,0 +1,262 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"weft/dataplane"
+	"weft/internal/spec"
+	"weft/tap"
+)
+
+// Attach gives a container a port. It makes reality what a says: when the same
+// was asked before and the TAP is there, it is done; a TAP that is gone is made
+// again, in whatever namespace the target leads to now, with the same addresses
+// and MAC.
+func (c *Controller) Attach(a spec.Attach) (spec.PortStatus, error) {
+	if err := a.Validate(); err != nil {
+		return spec.PortStatus{}, err
+	}
+	end, err := c.begin()
+	if err != nil {
+		return spec.PortStatus{}, err
+	}
+	defer end()
+	n, err := c.networkNamed(a.Network)
+	if err != nil {
+		return spec.PortStatus{}, err
+	}
+	t, err := parseTarget(a.Target)
+	if err != nil {
+		return spec.PortStatus{}, err
+	}
+	ep, err := c.attach(n, t, a)
+	if err != nil {
+		return spec.PortStatus{}, fmt.Errorf("attach %s to network %q: %w", a.Target, a.Network, err)
+	}
+	return c.portStatus(ep, c.portName(ep)), nil
+}
+
+// attach is Attach for what can be told apart.
+func (c *Controller) attach(n *network, t target, a spec.Attach) (*endpoint, error) {
+	ns, err := c.sys.namespace(t.path)
+	if err != nil {
+		return nil, err
+	}
+	if ns.Dev == c.hostNS.Dev && ns.Ino == c.hostNS.Ino {
+		return nil, errors.New("that is the network namespace of this host itself: name a container's")
+	}
+	now := c.endpoints[endpointKey{n.Name, t.path}]
+	if now != nil && c.ended(now) {
+		if err := c.reap(now); err != nil {
+			return nil, err
+		}
+		now = nil
+	}
+	if now == nil {
+		return c.attachNew(n, t, ns, a)
+	}
+	if err := now.differs(a); err != nil {
+		return nil, err
+	}
+	here := ns.Dev == now.Life.Device && ns.Ino == now.Life.Inode
+	if here && now.dev != nil && !c.sys.gone(now.dev) {
+		return now, nil
+	}
+	return now, c.attachAgain(n, now, ns)
+}
+
+// attachNew makes an endpoint. The state has it before the container gets its
+// TAP, so that a crash leaves no TAP that nobody knows of.
+func (c *Controller) attachNew(n *network, t target, ns tap.Namespace, a spec.Attach) (*endpoint, error) {
+	ep, err := c.newEndpoint(n, t, ns, a)
+	if err != nil {
+		return nil, err
+	}
+	undo := func() { delete(c.endpoints, ep.key()) }
+	if err := c.commit(func() { c.endpoints[ep.key()] = ep }, undo); err != nil {
+		return nil, err
+	}
+	if err := c.plug(ep); err != nil {
+		if cerr := c.commit(undo, func() {}); cerr != nil {
+			c.log.Error("failed attach stays in the state file", "network", ep.Network, "port", ep.Target, "err", cerr)
+		}
+		return nil, err
+	}
+	c.log.Info("port attached", "network", ep.Network, "port", ep.Target, "mac", ep.MAC, "addresses", ep.Addresses)
+	return ep, nil
+}
+
+// attachAgain makes the TAP of an endpoint that has lost it, in ns.
+func (c *Controller) attachAgain(n *network, ep *endpoint, ns tap.Namespace) error {
+	next := &endpoint{endpointRecord: ep.endpointRecord, target: ep.target}
+	var err error
+	if next.Life, err = c.lifeOf(ep.target, ns); err != nil {
+		return err
+	}
+	if next.Life != ep.Life && !ep.OwnMTU { // another container
+		next.MTU = max(c.mtu(n), leastMTU(ep.Addresses))
+	}
+	if err := c.checkIfName(next); err != nil {
+		return err
+	}
+	same := next.Life == ep.Life
+	if same {
+		c.unplug(ep, "its TAP is being made again")
+	} else {
+		c.unplugAndRemove(ep, "it is being attached to another container")
+	}
+	was := ep.endpointRecord
+	err = c.commit(func() { ep.endpointRecord = next.endpointRecord }, func() { ep.endpointRecord = was })
+	if err != nil {
+		return err
+	}
+	if same { // the TAP may be there, if the switch only let go of it
+		err = c.plugFormer(ep)
+	} else {
+		err = c.plug(ep)
+	}
+	if err != nil {
+		c.locked(func() { ep.down = err.Error() })
+		return err
+	}
+	c.log.Info("port attached again", "network", ep.Network, "port", ep.Target, "mac", ep.MAC, "addresses", ep.Addresses)
+	return nil
+}
+
+// plug makes ep's TAP and gives it a port of the switch.
+func (c *Controller) plug(ep *endpoint) error {
+	dev, err := c.sys.create(ep.namespace(), ep.config())
+	if err != nil {
+		return err
+	}
+	if err := c.connect(ep, dev, 0); err != nil {
+		return both(err, c.sys.remove(dev))
+	}
+	c.announce(ep)
+	return nil
+}
+
+// plugFormer is plug for a TAP that may be in the container.
+func (c *Controller) plugFormer(ep *endpoint) error {
+	o := c.openFormer(ep)
+	if o.err != nil {
+		return o.err
+	}
+	if err := c.connect(ep, o.dev, o.dropped); err != nil {
+		return both(err, o.dev.Close())
+	}
+	c.announce(ep)
+	return nil
+}
+
+// connect gives ep, which owns dev from now on, a port of the switch. base is
+// what the TAP had counted as dropped. On error dev is the caller's.
+func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
+	id, err := c.sw.AddPort(dataplane.PortConfig{
+		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, MTU: ep.MTU, AllowSpoof: ep.AllowSpoof,
+	})
+	if err != nil {
+		return err
+	}
+	var forget func()
+	if dev.Pins() {
+		forget = c.watcher.Watch(ep.namespace(), func() { c.post(event{dev: dev}) })
+	}
+	c.locked(func() {
+		ep.dev, ep.port, ep.forget, ep.down = dev, id, forget, ""
+		ep.dropped, ep.droppedBase = 0, base
+	})
+	c.restoreStatics(ep)
+	return nil
+}
+
+// unplug takes ep's port off the switch and closes its TAP, which stays where
+// it is. why is what status says.
+func (c *Controller) unplug(ep *endpoint, why string) {
+	if dev := c.disconnect(ep, why); dev != nil {
+		if err := dev.Close(); err != nil {
+			c.log.Error("TAP was not closed", "network", ep.Network, "port", ep.Target, "err", err)
+		}
+	}
+}
+
+// unplugAndRemove is unplug for a TAP that may still be in some container, where
+// it has nothing to do any more.
+func (c *Controller) unplugAndRemove(ep *endpoint, why string) {
+	if dev := c.disconnect(ep, why); dev != nil {
+		if err := c.sys.remove(dev); err != nil {
+			c.log.Error("TAP was not removed", "network", ep.Network, "port", ep.Target, "err", err)
+		}
+	}
+}
+
+// disconnect takes ep's port off the switch and returns its TAP; nil where ep
+// is down already.
+func (c *Controller) disconnect(ep *endpoint, why string) *tap.Device {
+	dev := ep.dev
+	if dev == nil {
+		return nil
+	}
+	c.readDropped(ep)
+	if ep.forget != nil {
+		ep.forget()
+	}
+	ep.stopAnnouncing()
+	if err := c.sw.RemovePort(ep.port); err != nil {
+		c.log.Error("port was not removed", "network", ep.Network, "port", ep.Target, "err", err)
+	}
+	c.locked(func() {
+		c.lostGone += ep.dropped
+		ep.dev, ep.port, ep.forget, ep.dropped = nil, 0, nil, 0
+		ep.down, ep.since = why, time.Now()
+	})
+	return dev
+}
+
+// Detach takes a container's port away, also when the container is gone. What
+// is not attached is no error.
+func (c *Controller) Detach(network, target string) error {
+	end, err := c.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	n, err := c.networkNamed(network)
+	if err != nil {
+		return err
+	}
+	t, err := parseTarget(target)
+	if err != nil {
+		return err
+	}
+	ep := c.endpoints[endpointKey{n.Name, t.path}]
+	if ep == nil {
+		return nil
+	}
+	if err := c.detach(ep); err != nil {
+		return fmt.Errorf("detach %s from network %q: %w", target, network, err)
+	}
+	return nil
+}
+
+// detach removes ep and its TAP. The TAP goes first: after a crash in between
+// the state still knows of the endpoint.
+func (c *Controller) detach(ep *endpoint) error {
+	name := c.portName(ep)
+	var err error
+	if dev := c.disconnect(ep, "it is being detached"); dev != nil {
+		err = c.sys.remove(dev)
+	} else if ep.Life.BootID == c.boot && !c.ended(ep) { // it is down, but a TAP may be left
+		err = c.sys.removeIn(ep.namespace(), ep.IfName)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.dropEndpoint(ep); err != nil {
+		return err
+	}
+	c.log.Info("port detached", "network", ep.Network, "port", name)
+	return nil
+}

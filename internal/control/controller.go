@@ -1,0 +1,293 @@
+package control
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"weft/dataplane"
+	"weft/encap"
+	"weft/internal/spec"
+	"weft/tap"
+)
+
+// defaultStateDir is where state is kept when the user names no place.
+const defaultStateDir = "/var/lib/weft"
+
+// Options are what `weft run` was told, and the parts that it made.
+type Options struct {
+	Config  spec.Config // flags laid over the file
+	Source  string      // where the declared objects come from, for messages: the file's path, or "flags"
+	Version string
+	Log     *slog.Logger // nil: slog.Default()
+}
+
+// Controller holds the desired state and is the only writer of the dataplane.
+// Its methods may be called from any goroutine; those that change something run
+// one at a time, those that only read do not wait for them.
+type Controller struct {
+	opt     Options
+	log     *slog.Logger
+	sys     system
+	started time.Time
+	boot    string // id of this boot
+	hostNS  tap.Namespace
+
+	locks   io.Closer
+	store   *store
+	under   *encap.Underlay
+	sw      *dataplane.Switch
+	watcher *tap.Watcher
+	events  chan event
+	done    chan struct{}  // closed by Close
+	running sync.WaitGroup // the goroutine that takes events, and the watch
+
+	change sync.Mutex             // held by whoever changes something, over system calls and writes to the disk
+	closed bool                   // guarded by change
+	sent   []dataplane.PeerConfig // guarded by change: what the switch knows of the peers
+
+	// mu guards the following. They are written with change held too, so whoever
+	// holds that may read them without mu. mu is never held over anything slow.
+	mu        sync.RWMutex
+	networks  map[string]*network
+	domains   map[string]domain // what the switch knows of them, by name
+	peers     map[string]*peer
+	endpoints map[endpointKey]*endpoint
+	statics   []staticRecord
+	linkMTU   int // of the underlay's link, as last seen
+	faults    faults
+	lostGone  uint64 // what the kernel dropped at ports that are gone
+	silent    bool   // closing: nothing is announced any more
+}
+
+// domain is a network as the switch has it.
+type domain struct {
+	id  dataplane.DomainID
+	cfg dataplane.DomainConfig
+}
+
+// Open takes the locks, reads the state, opens the underlay and starts the
+// switch, and brings back every network, peer and port. When it returns, frames
+// flow. On error nothing was changed.
+func Open(o Options) (*Controller, error) { return open(o, machine) }
+
+func open(o Options, sys system) (*Controller, error) {
+	o, err := complete(o)
+	if err != nil {
+		return nil, err
+	}
+	c := &Controller{
+		opt: o, log: o.Log, sys: sys, started: time.Now(),
+		store:  &store{dir: o.Config.StateDir},
+		events: make(chan event), done: make(chan struct{}),
+		domains: map[string]domain{}, endpoints: map[endpointKey]*endpoint{},
+	}
+	if c.locks, err = sys.lock(o.Config.StateDir); err != nil {
+		return nil, err
+	}
+	if err := c.start(); err != nil {
+		return nil, both(err, c.Close())
+	}
+	return c, nil
+}
+
+// complete fills in what the user may leave out.
+func complete(o Options) (Options, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Source == "" {
+		o.Source = "flags"
+	}
+	o.Config.StateDir = cmp.Or(o.Config.StateDir, defaultStateDir)
+	if o.Config.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return o, fmt.Errorf("find host name: %w: give one with --name", err)
+		}
+		o.Config.Name = spec.NameFrom(host)
+	}
+	if err := spec.CheckName(o.Config.Name); err != nil {
+		return o, fmt.Errorf("name of this host %q: %w", o.Config.Name, err)
+	}
+	return o, nil
+}
+
+// start does what Open says once the locks are held.
+func (c *Controller) start() (err error) {
+	if c.boot, err = c.sys.bootID(); err != nil {
+		return err
+	}
+	if c.hostNS, err = c.sys.namespace("/proc/self/ns/net"); err != nil {
+		return fmt.Errorf("find own network namespace: %w", err)
+	}
+	old, problem, err := c.store.load()
+	if err != nil {
+		return err
+	}
+	own, err := c.ownAddrs()
+	if err != nil {
+		return err
+	}
+	m, err := merge(c.opt.Config, c.opt.Source, old, own)
+	if err != nil {
+		return err
+	}
+	if c.under, err = c.sys.underlay(encap.Config{Local: c.opt.Config.Local, Log: c.log}); err != nil {
+		return err
+	}
+	c.watcher = tap.NewWatcher()
+	c.sw, err = dataplane.New(dataplane.Config{Underlay: c.under, Log: c.log, PortGone: c.portGone})
+	if err != nil {
+		return err
+	}
+	c.networks, c.peers, c.statics = m.networks, m.peers, old.Static
+	c.lookAtLink()
+	if err := c.publish(); err != nil {
+		return err
+	}
+	// Nothing outside this process was touched up to here.
+	c.store.sweep()
+	c.noteBadState(problem)
+	m.say(c.log)
+	c.restorePeerStatics()
+	c.restore(old.Endpoints)
+	if err := c.save(); err != nil { // frames flow all the same; status says so
+		c.log.Error("state was not written", "err", err)
+	}
+	c.running.Go(c.takeEvents) // ends with done
+	c.running.Go(c.watch)      // ends with done
+	return nil
+}
+
+// noteBadState keeps a state file that cannot be read out of the way.
+func (c *Controller) noteBadState(problem error) {
+	if problem == nil {
+		return
+	}
+	if err := c.store.setAside(); err != nil {
+		c.log.Error("state file is unusable", "reason", problem, "err", err)
+		return
+	}
+	c.log.Error("state file is unusable: started from the configuration alone", "file", c.store.path(), "reason", problem, "kept_as", c.store.badPath())
+	c.faults.badState = problem
+}
+
+// Close stops the switch. TAPs stay in their containers, with their addresses
+// and routes, for the next Open.
+func (c *Controller) Close() error {
+	c.change.Lock()
+	if c.closed {
+		c.change.Unlock()
+		return nil
+	}
+	c.closed = true
+	close(c.done)
+	c.change.Unlock()
+	c.running.Wait()
+	c.locked(func() { c.silent = true })
+	if c.watcher != nil {
+		c.watcher.Close()
+	}
+	var err error
+	if c.sw != nil {
+		err = c.sw.Close()
+	}
+	for _, ep := range c.endpoints {
+		ep.stopAnnouncing()
+		if ep.dev != nil {
+			err = both(err, ep.dev.Close())
+		}
+	}
+	if c.under != nil {
+		err = both(err, c.under.Close())
+	}
+	return both(err, c.locks.Close())
+}
+
+// begin starts a change; end finishes it.
+func (c *Controller) begin() (end func(), err error) {
+	c.change.Lock()
+	if c.closed {
+		c.change.Unlock()
+		return nil, errors.New("weft is shutting down: try again when it runs")
+	}
+	c.lookAtLink()
+	return c.change.Unlock, nil
+}
+
+// commit changes the maps by do, writes the state, and brings the switch in
+// line. When that fails, undo takes the change back. change is held.
+func (c *Controller) commit(do, undo func()) error {
+	c.locked(do)
+	err := c.save()
+	if err == nil {
+		err = c.publish()
+	}
+	if err == nil {
+		return nil
+	}
+	c.locked(undo)
+	if err := both(c.save(), c.publish()); err != nil {
+		c.log.Error("change could not be taken back", "err", err)
+	}
+	return err
+}
+
+// locked runs f with mu held.
+func (c *Controller) locked(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+}
+
+// save writes the state. change is held.
+func (c *Controller) save() error {
+	err := c.store.save(c.state())
+	c.locked(func() { c.faults.noteSave(err) })
+	return err
+}
+
+// state returns what is to outlive the daemon, in an order that depends on nothing else.
+func (c *Controller) state() *state {
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics)}
+	for _, name := range sortedKeys(c.networks) {
+		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
+	}
+	for _, name := range sortedKeys(c.peers) {
+		s.Peers = append(s.Peers, peerRecord{c.peers[name].Peer, c.peers[name].origin})
+	}
+	for _, ep := range c.endpointList() {
+		s.Endpoints = append(s.Endpoints, ep.endpointRecord)
+	}
+	return s
+}
+
+// both joins two errors, either of which may be nil, on one line.
+func both(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return fmt.Errorf("%w; also: %w", a, b)
+}
+
+// sortedKeys returns the keys of m in order.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// orEmpty makes a nil slice an empty one, which JSON shows as [] and not null.
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,130 @@
+package control
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"weft/internal/spec"
+)
+
+// lossShown is how long a loss in the kernel's receive queue counts as something
+// that is wrong now.
+const lossShown = time.Minute
+
+// faults are what is wrong apart from ports and peers.
+type faults struct {
+	badState error // why the state file could not be read at start
+
+	save      error // of the last write of the state; nil: it is on disk
+	saveSince time.Time
+
+	noLocal      string // a local address that no interface has
+	noLocalSince time.Time
+
+	overflow                       uint64 // rx_overflow as last seen
+	overflowSince, overflowNoticed time.Time
+}
+
+// noteSave notes how a write of the state went.
+func (f *faults) noteSave(err error) {
+	if err != nil && f.save == nil {
+		f.saveSince = time.Now()
+	}
+	f.save = err
+}
+
+// noteLocal notes which local address is missing; none where missing is empty.
+func (f *faults) noteLocal(missing string) {
+	if missing != f.noLocal {
+		f.noLocal, f.noLocalSince = missing, time.Now()
+	}
+}
+
+// noteOverflow notes at now how many datagrams were lost in the receive queue.
+func (f *faults) noteOverflow(total uint64, now time.Time) {
+	if total > f.overflow {
+		if now.Sub(f.overflowNoticed) > lossShown {
+			f.overflowSince = now
+		}
+		f.overflow, f.overflowNoticed = total, now
+	}
+}
+
+// degraded returns what is wrong, the daemon's own troubles first.
+func (c *Controller) degraded() []spec.Degraded {
+	list := []spec.Degraded{}
+	add := func(since time.Time, what, format string, args ...any) {
+		list = append(list, spec.Degraded{What: what, Why: fmt.Sprintf(format, args...), Since: since.Truncate(time.Second)})
+	}
+	c.degradedDaemon(add)
+	for _, name := range sortedKeys(c.networks) {
+		if n := c.networks[name]; n.kept {
+			if ports := c.endpointsOf(name); len(ports) > 0 {
+				add(c.started, "network "+name, "it is no longer declared in %s but kept for its ports (%s): declare it again, or weft network rm %s --force",
+					c.opt.Source, strings.Join(c.portNamesOf(ports), ", "), name)
+			}
+		}
+	}
+	for _, p := range c.namedPorts() {
+		c.degradedPort(p, add)
+	}
+	for _, name := range sortedKeys(c.peers) {
+		p := c.peers[name]
+		if _, err := carried(p, c.networks); err != nil {
+			add(c.started, "peer "+name, "%v", err)
+		}
+		if h := healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now()); h.state == "down" {
+			add(h.since, "peer "+name, "%s", h.reason)
+		}
+	}
+	return list
+}
+
+// portNamesOf returns the sorted names of the ports of eps.
+func (c *Controller) portNamesOf(eps []*endpoint) (list []string) {
+	names := portNames(c.endpointList())
+	for _, ep := range eps {
+		list = append(list, names[ep])
+	}
+	slices.Sort(list)
+	return list
+}
+
+type addDegraded func(since time.Time, what, format string, args ...any)
+
+func (c *Controller) degradedDaemon(add addDegraded) {
+	f := c.faults
+	if f.badState != nil {
+		if _, err := os.Stat(c.store.badPath()); err == nil { // until the user has seen to it
+			add(c.started, "state file", "%v; it was kept as %s, and what was made by command is lost: attach again what is missing, then delete that file", f.badState, c.store.badPath())
+		}
+	}
+	if f.save != nil {
+		add(f.saveSince, "state file", "the last change would be lost by a restart: %v", f.save)
+	}
+	if f.noLocal != "" {
+		add(f.noLocalSince, "underlay", "no interface has the local address %s: give it back, or start with another --local", f.noLocal)
+	}
+	if !f.overflowNoticed.IsZero() && time.Since(f.overflowNoticed) <= lossShown {
+		add(f.overflowSince, "underlay", "%d datagrams were lost in the kernel's receive queue (rx_overflow), the last within a minute: the host is short of CPU", f.overflow)
+	}
+}
+
+func (c *Controller) degradedPort(p namedPort, add addDegraded) {
+	ep, n := p.ep, c.networks[p.ep.Network]
+	if ep.dev == nil {
+		if ep.down == "" { // it is being attached
+			return
+		}
+		add(ep.since, "port "+p.name, "%s: start the container and run weft attach %s %s, or detach it", ep.down, ep.Network, ep.Target)
+		return
+	}
+	for _, a := range ep.Addresses {
+		if _, ok := n.prefixFor(a.Addr()); !ok {
+			add(c.started, "port "+p.name, "address %s is outside network %q since its prefix changed: detach it and attach it again", a, n.Name)
+		}
+	}
+}

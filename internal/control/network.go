@@ -1,0 +1,155 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"weft/internal/ipam"
+	"weft/internal/spec"
+)
+
+// defaultAgeing is how many seconds a learned address stays without a frame (802.1D-2004 table 7-5).
+const defaultAgeing = 300
+
+// network is a network as it is. Its spec has id and ageing filled in.
+type network struct {
+	spec.Network
+	origin string
+	kept   bool // no longer declared, but its ports are attached
+}
+
+// settle fills in what the user may leave out.
+func settle(n spec.Network) spec.Network {
+	if n.ID == 0 {
+		n.ID = nameID(n.Name)
+	}
+	if n.Ageing == 0 {
+		n.Ageing = defaultAgeing
+	}
+	return n
+}
+
+// same reports whether two settled networks have the same properties.
+func same(a, b spec.Network) bool { return a.String() == b.String() }
+
+// clash says why two networks cannot stand beside each other, and nil where they can.
+func clash(a, b spec.Network) error {
+	if a.ID == b.ID {
+		return fmt.Errorf("network %q: id %d is that of network %q too: give one of them another with id=N", a.Name, a.ID, b.Name)
+	}
+	if a.VRF == "" || a.VRF != b.VRF {
+		return nil
+	}
+	for _, p := range a.Prefixes {
+		for _, q := range b.Prefixes {
+			if p.Overlaps(q) {
+				return fmt.Errorf("network %q: prefix %s overlaps %s of network %q in the same vrf %q: give one of them another vrf", a.Name, p, q, b.Name, a.VRF)
+			}
+		}
+	}
+	return nil
+}
+
+// prefixFor returns the prefix of n that holds a.
+func (n *network) prefixFor(a netip.Addr) (netip.Prefix, bool) {
+	for _, p := range n.Prefixes {
+		if p.Contains(a) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// gatewayFor returns the gateway of n of a's family.
+func (n *network) gatewayFor(a netip.Addr) (netip.Addr, bool) {
+	for _, g := range n.Gateways {
+		if g.Is4() == a.Is4() {
+			return g, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// networkNamed returns a network that must exist.
+func (c *Controller) networkNamed(name string) (*network, error) {
+	if n := c.networks[name]; n != nil {
+		return n, nil
+	}
+	if len(c.networks) == 0 {
+		return nil, fmt.Errorf("network %q does not exist: make it with weft network add %s PREFIX", name, name)
+	}
+	return nil, fmt.Errorf("network %q does not exist: there is %s, or make it with weft network add", name, strings.Join(sortedKeys(c.networks), ", "))
+}
+
+// mtu returns the L3 MTU of new ports of n: what n says, else what fits the
+// underlay to all of its peers, but never less than IP asks of a link.
+func (c *Controller) mtu(n *network) int {
+	if n.MTU != 0 {
+		return n.MTU
+	}
+	checksum := false
+	for _, p := range c.peers {
+		if p.Checksum && p.shares(n.Name, c.networks) {
+			checksum = true
+		}
+	}
+	return max(c.linkMTU-c.under.Overhead(checksum), leastMTU(n.Prefixes))
+}
+
+// leastMTU returns the smallest MTU that a link with these addresses may have.
+func leastMTU(prefixes []netip.Prefix) int {
+	for _, p := range prefixes {
+		if p.Addr().Is6() {
+			return spec.MTUMin6
+		}
+	}
+	return spec.MTUMin
+}
+
+// pools returns the addresses of n, one pool per prefix, with all taken that
+// have a holder: gateways, and endpoints but for except.
+func (c *Controller) pools(n *network, except *endpoint) ([]*ipam.Pool, error) {
+	var pools []*ipam.Pool
+	names := portNames(c.endpointList())
+	for _, prefix := range n.Prefixes {
+		r := n.Range
+		if r.From.Is4() != prefix.Addr().Is4() {
+			r = spec.Range{}
+		}
+		p, err := ipam.New(prefix, r.From, r.To)
+		if err != nil {
+			return nil, fmt.Errorf("network %q: %w", n.Name, err)
+		}
+		if gw, ok := n.gatewayFor(prefix.Addr()); ok {
+			_ = p.Claim(gw, "the network's gateway") // lies inside, as Validate saw to
+		}
+		for _, ep := range c.endpointsOf(n.Name) {
+			for _, a := range ep.Addresses {
+				if ep != except && prefix.Contains(a.Addr()) {
+					_ = p.Claim(a.Addr(), "port "+names[ep]) // was free when it was attached
+				}
+			}
+		}
+		pools = append(pools, p)
+	}
+	return pools, nil
+}
+
+// Networks returns all networks, sorted by name.
+func (c *Controller) Networks() []spec.NetworkStatus {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]spec.NetworkStatus, 0, len(c.networks))
+	for _, name := range sortedKeys(c.networks) {
+		list = append(list, c.networkStatus(c.networks[name]))
+	}
+	return list
+}
+
+func (c *Controller) networkStatus(n *network) spec.NetworkStatus {
+	return spec.NetworkStatus{
+		Name: n.Name, ID: n.ID, VRF: n.VRF, Prefixes: orEmpty(n.Prefixes), Gateways: orEmpty(n.Gateways),
+		MTU: c.mtu(n), Ageing: n.Ageing, Range: n.Range.String(), Origin: n.origin,
+	}
+}

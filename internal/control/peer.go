@@ -1,0 +1,244 @@
+package control
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"weft/dataplane"
+	"weft/encap"
+	"weft/internal/spec"
+)
+
+// heardFor is how many seconds a valid datagram keeps a peer up.
+const heardFor = 30
+
+// peer is a remote switch as it is.
+type peer struct {
+	spec.Peer
+	origin string
+	id     encap.PeerID
+	last   string // state that was said in the log; the watch's own
+}
+
+// orderPeer puts a peer's networks in order, so that equal peers look equal.
+func orderPeer(p spec.Peer) spec.Peer {
+	p.Networks = slices.Sorted(slices.Values(p.Networks))
+	return p
+}
+
+// shares reports whether network name is shared with p.
+func (p *peer) shares(name string, networks map[string]*network) bool {
+	if len(p.Networks) > 0 {
+		return slices.Contains(p.Networks, name)
+	}
+	return !p.Keyless || len(networks) == 1
+}
+
+// carried returns the networks that are shared with p, sorted, and what stands
+// in the way of others that it wants; nil where nothing does.
+func carried(p *peer, networks map[string]*network) (names []string, problem error) {
+	for _, name := range sortedKeys(networks) {
+		if p.shares(name, networks) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range p.Networks {
+		if networks[name] == nil {
+			return names, fmt.Errorf("network %q does not exist: add it first", name)
+		}
+	}
+	if p.Keyless && len(names) == 0 {
+		if len(networks) == 0 {
+			return nil, errors.New("key=none needs exactly one network and there is none: add it first")
+		}
+		return nil, fmt.Errorf("key=none needs exactly one network and there are %s: choose one with networks=%s",
+			strings.Join(sortedKeys(networks), ", "), sortedKeys(networks)[0])
+	}
+	return names, nil
+}
+
+// checkPeerAddress refuses a peer that is this host, or another one. own are
+// the addresses of this host.
+func checkPeerAddress(p *peer, others map[string]*peer, own []netip.Addr) error {
+	if p.Address.Is6() {
+		return fmt.Errorf("peer %q: %s: underlays over IPv6 are not supported yet: give its IPv4 address", p.Name, p.Address)
+	}
+	if slices.Contains(own, p.Address) || p.Address.IsLoopback() {
+		return fmt.Errorf("peer %q: %s is this host itself: give the address of the other host", p.Name, p.Address)
+	}
+	for _, other := range others {
+		if other.Address == p.Address && other.Name != p.Name {
+			return fmt.Errorf("peer %q: %s is the address of peer %q already", p.Name, p.Address, other.Name)
+		}
+	}
+	return nil
+}
+
+// checkPeer refuses a peer that cannot stand beside others and the networks.
+func checkPeer(p *peer, others map[string]*peer, networks map[string]*network, own []netip.Addr) error {
+	if err := checkPeerAddress(p, others, own); err != nil {
+		return err
+	}
+	if _, err := carried(p, networks); err != nil {
+		return fmt.Errorf("peer %q: %w", p.Name, err)
+	}
+	return nil
+}
+
+// AddPeer makes a peer. One that exists with the same properties is no error.
+func (c *Controller) AddPeer(p spec.Peer) (spec.PeerStatus, error) {
+	if err := p.Validate(); err != nil {
+		return spec.PeerStatus{}, err
+	}
+	end, err := c.begin()
+	if err != nil {
+		return spec.PeerStatus{}, err
+	}
+	defer end()
+	add := &peer{Peer: orderPeer(p), origin: byAPI}
+	if was := c.peers[p.Name]; was != nil {
+		if was.String() != add.String() {
+			return spec.PeerStatus{}, fmt.Errorf("peer %q exists as %s: remove it first", p.Name, was)
+		}
+		return c.peerStatus(was), nil
+	}
+	own, err := c.ownAddrs()
+	if err != nil {
+		return spec.PeerStatus{}, err
+	}
+	if err := checkPeer(add, c.peers, c.networks, own); err != nil {
+		return spec.PeerStatus{}, err
+	}
+	if add.id, err = c.freePeerID(); err != nil {
+		return spec.PeerStatus{}, fmt.Errorf("add peer %q: %w", p.Name, err)
+	}
+	err = c.commit(func() { c.peers[p.Name] = add }, func() { delete(c.peers, p.Name) })
+	if err != nil {
+		return spec.PeerStatus{}, fmt.Errorf("add peer %q: %w", p.Name, err)
+	}
+	c.log.Info("peer added", "peer", p.Name, "address", p.Address)
+	return c.peerStatus(add), nil
+}
+
+// RemovePeer removes a peer. One that does not exist is no error.
+func (c *Controller) RemovePeer(name string) error {
+	end, err := c.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	p := c.peers[name]
+	if p == nil {
+		return nil
+	}
+	if p.origin == declared {
+		return fmt.Errorf("peer %q is declared in %s: take it out there and restart weft run", name, c.opt.Source)
+	}
+	statics := c.statics
+	do := func() {
+		delete(c.peers, name)
+		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Peer == name })
+	}
+	if err := c.commit(do, func() { c.peers[name], c.statics = p, statics }); err != nil {
+		return fmt.Errorf("remove peer %q: %w", name, err)
+	}
+	c.log.Info("peer removed", "peer", name)
+	return nil
+}
+
+// freePeerID returns the lowest free number. A removed peer's is free: the
+// switch has forgotten it by the time that RemovePeer returns.
+func (c *Controller) freePeerID() (encap.PeerID, error) {
+	taken := make(map[encap.PeerID]bool, len(c.peers))
+	for _, p := range c.peers {
+		taken[p.id] = true
+	}
+	for id := encap.PeerID(1); id <= encap.MaxPeerID; id++ {
+		if !taken[id] {
+			return id, nil
+		}
+	}
+	return 0, fmt.Errorf("there are %d peers, more are not possible", encap.MaxPeerID)
+}
+
+// ownAddrs returns the addresses that no peer can have.
+func (c *Controller) ownAddrs() ([]netip.Addr, error) {
+	own, err := c.sys.addrs()
+	if err != nil {
+		return nil, fmt.Errorf("list own addresses: %w", err)
+	}
+	return append(own, c.opt.Config.Local...), nil
+}
+
+// peerConfigs returns what the switch is to know of the peers, sorted by number.
+func (c *Controller) peerConfigs() []dataplane.PeerConfig {
+	var list []dataplane.PeerConfig
+	for _, p := range c.peers {
+		cfg := dataplane.PeerConfig{Peer: encap.Peer{
+			ID: p.id, Addr: p.Address, Keyless: p.Keyless, Checksum: p.Checksum, Sequence: p.Sequence,
+		}}
+		if names, _ := carried(p, c.networks); p.Keyless && len(names) == 1 {
+			cfg.Domain = c.domains[names[0]].id
+		}
+		list = append(list, cfg)
+	}
+	slices.SortFunc(list, func(a, b dataplane.PeerConfig) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Peers returns all peers, sorted by name.
+func (c *Controller) Peers() []spec.PeerStatus {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]spec.PeerStatus, 0, len(c.peers))
+	for _, name := range sortedKeys(c.peers) {
+		list = append(list, c.peerStatus(c.peers[name]))
+	}
+	return list
+}
+
+func (c *Controller) peerStatus(p *peer) spec.PeerStatus {
+	stats := c.sw.PeerStats(p.id)
+	h := healthOf(stats, c.sw.Now(), time.Now())
+	names, _ := carried(p, c.networks)
+	return spec.PeerStatus{
+		Name: p.Name, Address: p.Address, Encap: "gre", State: h.state, Reason: h.reason,
+		MTU: c.linkMTU - c.under.Overhead(p.Checksum), RxFrames: stats.RxFrames, TxFrames: stats.TxFrames,
+		Networks: orEmpty(names), Origin: p.origin,
+	}
+}
+
+// health is what is known of a peer's being there.
+type health struct {
+	state  string // up, down or unknown
+	reason string
+	since  time.Time // of down
+}
+
+// healthOf reads a peer's health off its counters at second now of the switch's
+// clock, which is wall on the wall.
+func healthOf(s dataplane.PeerStats, now uint32, wall time.Time) health {
+	at := func(second uint32) time.Time {
+		return wall.Add(-time.Duration(now-second) * time.Second).Truncate(time.Second)
+	}
+	heard := func() string {
+		if s.Heard == 0 {
+			return "nothing heard yet"
+		}
+		return fmt.Sprintf("last datagram %d s ago, at %s", now-s.Heard, at(s.Heard).Format(time.RFC3339))
+	}
+	switch {
+	case s.Failed > s.Heard: // an error is a hint: the next valid datagram refutes it
+		return health{"down", fmt.Sprintf("%v since %s; %s", s.Err, at(s.Failed).Format(time.RFC3339), heard()), at(s.Failed)}
+	case s.Heard == 0:
+		return health{state: "unknown", reason: heard()}
+	case now-s.Heard <= heardFor:
+		return health{state: "up", reason: heard()}
+	}
+	return health{"down", "silent: " + heard(), at(s.Heard + heardFor)}
+}

@@ -1,0 +1,196 @@
+package control
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"weft/internal/header"
+	"weft/internal/spec"
+	"weft/tap"
+)
+
+// stateVersion changes whenever an older weft could not read what a newer one wrote.
+const stateVersion = 1
+
+// Origins of networks and peers.
+const (
+	declared = "declared" // by the file or the flags
+	byAPI    = "api"
+)
+
+// state is what outlives the daemon.
+type state struct {
+	Networks  []networkRecord  `json:"networks"`
+	Peers     []peerRecord     `json:"peers"`
+	Endpoints []endpointRecord `json:"endpoints"`
+	Static    []staticRecord   `json:"static_fdb"`
+}
+
+type networkRecord struct {
+	Network spec.Network `json:"network"`
+	Origin  string       `json:"origin"`
+}
+
+type peerRecord struct {
+	Peer   spec.Peer `json:"peer"`
+	Origin string    `json:"origin"`
+}
+
+// endpointRecord is a container's place in a network.
+type endpointRecord struct {
+	Network    string         `json:"network"`
+	Target     string         `json:"target"` // as the user wrote it
+	IfName     string         `json:"ifname"`
+	MAC        header.MAC     `json:"mac"`
+	Addresses  []netip.Prefix `json:"addresses"`
+	Gateways   []netip.Addr   `json:"gateways,omitempty"` // default routes
+	MTU        int            `json:"mtu"`
+	OwnMTU     bool           `json:"own_mtu,omitempty"` // given with attach, so the network's does not apply
+	AllowSpoof bool           `json:"allow_spoof,omitempty"`
+	Life       life           `json:"life"`
+}
+
+// life tells one container from a later one under the same name.
+type life struct {
+	BootID    string `json:"boot_id"`
+	Device    uint64 `json:"device"` // of the namespace's nsfs file
+	Inode     uint64 `json:"inode"`
+	StartTime uint64 `json:"start_time,omitempty"` // of the process of pid:N, in clock ticks since boot
+}
+
+// namespace returns the namespace as tap wants it.
+func (l life) namespace(path string) tap.Namespace {
+	return tap.Namespace{Path: path, Dev: l.Device, Ino: l.Inode}
+}
+
+// staticRecord is a static FDB entry; Target or Peer is set.
+type staticRecord struct {
+	Network string     `json:"network"`
+	MAC     header.MAC `json:"mac"`
+	Target  string     `json:"target,omitempty"`
+	Peer    string     `json:"peer,omitempty"`
+}
+
+// encodeState returns the content of the state file. Equal states give equal bytes.
+func encodeState(s *state) ([]byte, error) {
+	body, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	return sealState(stateVersion, body), nil
+}
+
+// sealState puts version and checksum before body.
+func sealState(version int, body []byte) []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%s", version, body))
+	return fmt.Appendf(nil, "{\"version\": %d,\n\"sha256\": \"%s\",\n\"state\": %s}\n", version, hex.EncodeToString(sum[:]), body)
+}
+
+// decodeState reads what encodeState wrote, and nothing else: one changed, lost
+// or added byte anywhere is an error.
+func decodeState(b []byte) (*state, error) {
+	var sealed struct {
+		Version int             `json:"version"`
+		SHA256  string          `json:"sha256"`
+		State   json.RawMessage `json:"state"`
+	}
+	if err := json.Unmarshal(b, &sealed); err != nil {
+		return nil, fmt.Errorf("it is cut off or no state file: %w", err)
+	}
+	if !bytes.Equal(b, sealState(sealed.Version, sealed.State)) {
+		return nil, errors.New("the checksum is wrong")
+	}
+	if sealed.Version != stateVersion {
+		return nil, fmt.Errorf("it has version %d, this weft reads version %d", sealed.Version, stateVersion)
+	}
+	var s state
+	if err := json.Unmarshal(sealed.State, &s); err != nil {
+		return nil, fmt.Errorf("read it: %w", err)
+	}
+	return &s, nil
+}
+
+// store keeps the state file. One goroutine at a time uses it.
+type store struct {
+	dir  string
+	last []byte // what is on disk
+}
+
+func (s *store) path() string { return filepath.Join(s.dir, "state.json") }
+
+// badPath is where a file that cannot be read is kept for the user to see.
+func (s *store) badPath() string { return s.path() + ".bad" }
+
+// load returns the state, an empty one where there is no file. problem says why
+// the file cannot be used; err, why it cannot be opened.
+func (s *store) load() (st *state, problem, err error) {
+	b, err := os.ReadFile(s.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return &state{}, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read state: %w", err)
+	}
+	st, problem = decodeState(b)
+	if problem != nil {
+		return &state{}, problem, nil
+	}
+	s.last = b
+	return st, nil, nil
+}
+
+// setAside renames a file that cannot be used, over an earlier one.
+func (s *store) setAside() error {
+	if err := os.Rename(s.path(), s.badPath()); err != nil {
+		return fmt.Errorf("keep unusable state file aside: %w", err)
+	}
+	return nil
+}
+
+// save writes st if it differs from what is on disk: to a temporary file, which
+// is synced and takes the old one's place in one step. On return it is on disk.
+func (s *store) save(st *state) error {
+	b, err := encodeState(st)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(b, s.last) {
+		return nil
+	}
+	if err := renameio.WriteFile(s.path(), b, 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600)); err != nil {
+		return fmt.Errorf("write state: %w: make room in %s or make it writable", err, s.dir)
+	}
+	s.last = b
+	return syncDir(s.dir)
+}
+
+// syncDir makes a rename in dir last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync state: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync state: %w", err)
+	}
+	return nil
+}
+
+// sweep removes temporary files that a crash left.
+func (s *store) sweep() {
+	left, _ := filepath.Glob(filepath.Join(s.dir, ".state.json*"))
+	for _, f := range left {
+		_ = os.Remove(f) // harmless where it stays
+	}
+}

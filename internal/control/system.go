@@ -1,0 +1,67 @@
+package control
+
+import (
+	"io"
+	"net"
+	"net/netip"
+
+	"weft/encap"
+	"weft/tap"
+)
+
+// system is what control does to the machine. Tests put other functions in the
+// place of those that need root.
+type system struct {
+	lock      func(stateDir string) (io.Closer, error)
+	underlay  func(encap.Config) (*encap.Underlay, error)
+	addrs     func() ([]netip.Addr, error) // of this host
+	bootID    func() (string, error)
+	startTime func(pid int) (uint64, error)
+
+	namespace func(path string) (tap.Namespace, error)
+	create    func(tap.Namespace, tap.Config) (*tap.Device, error)
+	reopen    func(tap.Namespace, tap.Config) (*tap.Device, error)
+	gone      func(*tap.Device) bool // its TAP is
+	remove    func(*tap.Device) error
+	removeIn  func(ns tap.Namespace, ifName string) error
+	dropped   func(ns tap.Namespace, ifName string) (uint64, error) // by the kernel, since the TAP was made
+	setMTU    func(ns tap.Namespace, ifName string, mtu int) error
+}
+
+// machine is the real one.
+var machine = system{
+	lock:      func(dir string) (io.Closer, error) { return takeLocks(dir) },
+	underlay:  encap.Open,
+	addrs:     hostAddrs,
+	bootID:    bootID,
+	startTime: startTime,
+	namespace: tap.OpenNamespace,
+	create:    tap.Create,
+	reopen:    tap.Reopen,
+	gone:      isGone,
+	remove:    (*tap.Device).Remove,
+	removeIn:  tap.Remove,
+	dropped:   tap.Stats,
+	setMTU:    tap.SetMTU,
+}
+
+// isGone asks the kernel whether the TAP behind d is still there.
+func isGone(d *tap.Device) bool {
+	_, err := d.IfName()
+	return err != nil
+}
+
+// hostAddrs returns the addresses of all interfaces.
+func hostAddrs() ([]netip.Addr, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			addrs = append(addrs, p.Addr().Unmap())
+		}
+	}
+	return addrs, nil
+}

@@ -1,0 +1,73 @@
+package control
+
+import (
+	"slices"
+	"time"
+
+	"weft/internal/drop"
+)
+
+// watchEvery is how often the watch looks.
+const watchEvery = 5 * time.Second
+
+// watch notices what nobody asks for, until Close.
+func (c *Controller) watch() {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-t.C:
+			c.look()
+		}
+	}
+}
+
+// look notes losses, says which peers came and went, and follows the
+// underlay's link.
+func (c *Controller) look() {
+	end, err := c.begin()
+	if err != nil {
+		return
+	}
+	defer end()
+	if err := c.publish(); err != nil { // the MTU of networks that leave it open may be another
+		c.log.Error("switch does not follow the underlay's MTU", "err", err)
+	}
+	c.locked(func() {
+		c.faults.noteOverflow(c.sw.Drops()[drop.RxOverflow], time.Now())
+		for _, name := range sortedKeys(c.peers) {
+			c.lookAtPeer(c.peers[name])
+		}
+	})
+}
+
+// lookAtPeer says whether p came or went since the last look.
+func (c *Controller) lookAtPeer(p *peer) {
+	h := healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now())
+	if h.state != p.last && (p.last != "" || h.state != "unknown") {
+		c.log.Info("peer is "+h.state, "peer", p.Name, "address", p.Address, "reason", h.reason)
+	}
+	p.last = h.state
+}
+
+// lookAtLink finds out how large the underlay's link is now, or that a local
+// address is missing. change is held, or nobody else knows c yet.
+func (c *Controller) lookAtLink() {
+	missing := ""
+	own, err := c.sys.addrs()
+	for _, a := range c.opt.Config.Local {
+		if err == nil && !slices.Contains(own, a.Unmap()) {
+			missing = a.String()
+		}
+	}
+	mtu := c.linkMTU
+	if missing == "" || mtu == 0 {
+		mtu = c.under.LinkMTU()
+	}
+	c.locked(func() {
+		c.linkMTU = mtu
+		c.faults.noteLocal(missing)
+	})
+}
