@@ -16,6 +16,7 @@ type sink struct {
 	u          *encap.Underlay
 	s          *encap.Sender
 	wire, loop int
+	first      [1]byte
 }
 
 func newSink(t testing.TB) *sink {
@@ -35,14 +36,13 @@ func newSink(t testing.TB) *sink {
 	}
 	t.Cleanup(func() { _ = u.Close() })
 	setPeers(t, u, peers...)
-	return &sink{u, u.NewSender(), fds[2][1], fds[0][1]}
+	return &sink{u: u, s: u.NewSender(), wire: fds[2][1], loop: fds[0][1]}
 }
 
 // drain throws away what was sent and returns how many datagrams it was.
 func (s *sink) drain() (n int) {
-	var first [1]byte // the rest of each datagram is lost
 	for {
-		if _, err := unix.Read(s.wire, first[:]); err != nil {
+		if _, err := unix.Read(s.wire, s.first[:]); err != nil { // the rest of the datagram is lost
 			return n
 		}
 		n++

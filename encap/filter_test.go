@@ -176,3 +176,23 @@ func TestFilterKernel(t *testing.T) {
 		}
 	}
 }
+
+func TestDrain(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	for range 3 {
+		if _, err := unix.Write(fds[1], make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := drain(fds[0]); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.Read(fds[0], make([]byte, 1000)); err != unix.EAGAIN {
+		t.Errorf("read %d bytes, %v, want %v", n, err, unix.EAGAIN)
+	}
+}

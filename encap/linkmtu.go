@@ -30,9 +30,12 @@ func (u *Underlay) LinkMTU() int {
 	}
 	mtu, err := linkMTU(u.links, u.local[0])
 	if err != nil {
-		u.log.Warn("MTU of underlay unknown, taking 1500", "err", err)
+		if !u.mtuUnknown.Swap(true) {
+			u.log.Warn("MTU of the underlay is unknown: taking 1500", "err", err)
+		}
 		return defaultMTU
 	}
+	u.mtuUnknown.Store(false)
 	return mtu
 }
 

@@ -46,6 +46,7 @@ type Receiver struct {
 	out   [recvBatch]Datagram
 
 	strangers     [strangersBatch]mmsghdr // without room: nobody looks into the datagrams
+	backlog       bool                    // Recv found more than one datagram since the last Overflow
 	lostPeers     uint32                  // drops of the peers' socket at the last Overflow
 	lostStrangers uint32                  // drops of the strangers' socket at the last Strangers
 }
@@ -75,6 +76,7 @@ func (r *Receiver) FD() int { return r.u.sockets.Peers }
 // error of the socket is returned when it persists.
 func (r *Receiver) Recv() ([]Datagram, error) {
 	n, err := r.read()
+	r.backlog = r.backlog || n > 1
 	peers := r.u.peers.Load()
 	for i := range n {
 		m := &r.msgs[i]

@@ -190,7 +190,7 @@ func (s *Sender) flush(pkts []Packet) {
 		}
 		reason := sendReason(errno)
 		if reason == drop.TxUnreachable && retried != i {
-			retried = i // it may have been an error that was pending: that is gone now
+			retried = i // an ICMP error may have been pending (forged, on older kernels): it is gone now
 			continue
 		}
 		failed := s.owner[i]

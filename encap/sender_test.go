@@ -148,6 +148,7 @@ func TestSendChecksumLeftUndone(t *testing.T) {
 		{Peer: keyed.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: f},
 		{Peer: keyless.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: f},
 		{Peer: summed.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: f},
+		{Peer: everyBit.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: f}, // an even number: completing twice undoes it
 		{Peer: keyed.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: other},
 	}
 	u.NewSender().Send(pkts)

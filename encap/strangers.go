@@ -15,10 +15,9 @@ const strangersBatch = 64
 // are not counted. SO_RXQ_OVFL would tell that number beside the next datagram
 // that is queued, if one ever is; SO_MEMINFO tells the same number at any time.
 //
-// So what the two counts below add up to is exact as long as not both kinds of
-// sender meet a full queue: while the strangers' queue is full, datagrams of
-// peers count as strangers' too, and while the peers' queue is full, those of
-// strangers count as overflow too. No count is ever too low.
+// So the two counts below are exact, unless datagrams of the one kind arrive while
+// the queue of the other is full: those are counted there as well. No datagram
+// goes uncounted.
 
 // StrangersFD returns the descriptor of the socket that only strangers reach.
 func (r *Receiver) StrangersFD() int { return r.u.sockets.Strangers }
@@ -32,8 +31,14 @@ func (r *Receiver) Strangers() uint64 {
 }
 
 // Overflow returns how many datagrams the kernel dropped for want of room in the
-// peers' queue since the last call. It costs one system call.
+// peers' queue, as far as Recv has read it, since the last call. It is cheap to
+// call after every Recv: a queue that was full has more than one datagram for the
+// Recv that follows, so only then the kernel is asked.
 func (r *Receiver) Overflow() uint64 {
+	if !r.backlog {
+		return 0
+	}
+	r.backlog = false
 	return uint64(dropped(r.u.sockets.Peers, &r.lostPeers))
 }
 

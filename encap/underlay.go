@@ -44,7 +44,8 @@ type Underlay struct {
 	links   *netlink.Handle // of the namespace of the sockets; nil where they are none of Open
 	peers   atomic.Pointer[peerTable]
 
-	receiver *Receiver
+	receiver   *Receiver
+	mtuUnknown atomic.Bool // LinkMTU has said so in the log
 
 	mu     sync.Mutex // guards closed, and is held while peers changes
 	closed bool

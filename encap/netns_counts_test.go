@@ -1,0 +1,117 @@
+package encap_test
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"weft/encap"
+	"weft/internal/drop"
+)
+
+// TestNetnsCounts: nobody reads while 500 datagrams arrive at a queue that holds
+// a few. What was read later and what was lost adds up.
+func TestNetnsCounts(t *testing.T) {
+	a, b := twoHosts(t)
+	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB})
+	b.open(encap.Config{Local: []netip.Addr{addrB}})
+	r := b.u.Receiver()
+	shrink := func(fd int) {
+		t.Helper()
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 10000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flood := func() {
+		t.Helper()
+		pkts := make([]encap.Packet, 500)
+		for i := range pkts {
+			pkts[i] = teb(1, frame(1000))
+		}
+		for i, reason := range a.send(pkts...) {
+			if reason != drop.None {
+				t.Fatalf("packet %d: %v", i, reason)
+			}
+		}
+	}
+	strangers := func() (read, calls uint64) {
+		for {
+			n := r.Strangers()
+			if n == 0 {
+				return read, calls
+			}
+			read += n
+			calls++
+		}
+	}
+
+	flood()
+	if n, calls := strangers(); n != 500 || calls < 500/64 {
+		t.Errorf("counted %d strangers in %d calls, want 500 in at least %d", n, calls, 500/64)
+	}
+	shrink(r.StrangersFD())
+	flood()
+	if n, calls := strangers(); n != 500 || calls > 2 {
+		t.Errorf("counted %d strangers in %d calls, want 500 in one or two", n, calls)
+	}
+	if n := r.Overflow(); n != 0 {
+		t.Errorf("overflow of %d without peers", n)
+	}
+
+	setPeers(t, b.u, encap.Peer{ID: 1, Addr: addrA})
+	shrink(r.FD())
+	flood()
+	got := len(b.recv())
+	lost := r.Overflow()
+	if got == 0 || lost == 0 || got+int(lost) != 500 {
+		t.Errorf("received %d, lost %d, want some of each, 500 together", got, lost)
+	}
+	if n := r.Overflow(); n != 0 {
+		t.Errorf("overflow counted twice: %d", n)
+	}
+	if n := r.Strangers(); n != 0 {
+		t.Errorf("%d datagrams of a peer counted as strangers'", n)
+	}
+}
+
+// TestNetnsNotForUs holds G37 and the rest of G36: broadcast and another address
+// of the host, as the kernel delivers them.
+func TestNetnsNotForUs(t *testing.T) {
+	a, b := twoHosts(t)
+	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA})
+	gre := cat([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 7}, frame(60))
+	a.do(func() error { return sendRaw(netip.MustParseAddr("10.0.0.255"), gre) })
+	r := b.u.Receiver()
+	b.wait(r.StrangersFD(), unix.POLLIN)
+	if n := r.Strangers(); n != 1 {
+		t.Errorf("broadcast: counted %d, want 1", n)
+	}
+	if ds, err := r.Recv(); len(ds) != 0 || err != nil {
+		t.Errorf("broadcast: received %v, %v", ds, err)
+	}
+
+	// G40: fragments arrive as the datagram that they were.
+	long := cat([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 7}, frame(4000))
+	a.do(func() error { return sendRaw(addrB, long) })
+	if ds := b.recv(); len(ds) != 1 || ds[0].Reason != drop.None || !bytes.Equal(ds[0].Frame, frame(4000)) {
+		t.Errorf("fragments: received %d datagrams", len(ds))
+	}
+}
+
+// sendRaw sends a GRE packet that the kernel puts into IP, and may fragment.
+func sendRaw(to netip.Addr, gre []byte) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_GRE)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
+		return err
+	}
+	return unix.Sendto(fd, gre, 0, &unix.SockaddrInet4{Addr: to.As4()})
+}
