@@ -94,7 +94,7 @@ type (
 	slot   uint64                         // bucket number * slots + index
 )
 
-// NewFDB returns an empty FDB. It takes about 30 bytes for each entry of capacity.
+// NewFDB returns an empty FDB. It takes 20 to 45 bytes for each entry of capacity.
 func NewFDB(cfg FDBConfig) *FDB {
 	if cfg.Capacity == 0 {
 		cfg.Capacity = DefaultCapacity
