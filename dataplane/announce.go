@@ -54,7 +54,8 @@ func (w *worker) sendAnnounced() {
 		if p == nil {
 			continue
 		}
-		w.frames = append(w.frames[:0], frame{
+		w.reset()
+		w.frames = append(w.frames, frame{
 			buf: a.buf, from: fib.PortDest(uint16(p.id)), domain: w.snap.domain(p.domain), generated: true,
 		})
 		w.total.generated.Add(uint64(w.flood(0)))

@@ -17,7 +17,7 @@ func (w *worker) drainUnderlay(failed bool) {
 	if err != nil {
 		w.noteErrors()
 	}
-	w.frames = w.frames[:0]
+	w.reset()
 	for i := range datagrams {
 		w.decap(&datagrams[i])
 	}
@@ -51,7 +51,7 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 		p.health.heard.Store(w.now)
 	}
 	if dg.Proto != encap.ProtoTEB {
-		return drop.GREProto
+		return w.openBare(p, dg)
 	}
 	d := w.domainOf(p, dg)
 	if d == nil {
@@ -74,6 +74,33 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 	w.frames = append(w.frames, frame{buf: buf, header: h, from: fib.PeerDest(uint16(p.id)), domain: d})
 	d.fdb.Learn(src, fib.PeerDest(uint16(p.id)), w.now)
 	return w.forward(uint16(len(w.frames)-1), eth)
+}
+
+// openBare takes IP without Ethernet: a packet for the router of a vrf. It gets
+// an Ethernet header of zeros, so that it is a frame like the others.
+func (w *worker) openBare(p *peer, dg *encap.Datagram) drop.Reason {
+	key := dg.Key
+	if !dg.HasKey {
+		key = p.vrf
+	}
+	v := w.snap.vrfs[key]
+	switch {
+	case v != nil:
+	case !dg.HasKey || w.snap.byKey[key] != nil: // a tunnel that carries Ethernet
+		return drop.GREProto
+	default:
+		return drop.GREKey
+	}
+	buf := dg.Buf[encap.Headroom-header.EthernetLen-offload.HeaderLen:]
+	eth := buf[offload.HeaderLen:]
+	header.PutEthernet(eth, 0, 0, dg.Proto)
+	h, reason := offload.FromWire(eth, p.mtu)
+	if reason != drop.None {
+		return reason
+	}
+	h.Put(buf)
+	w.frames = append(w.frames, frame{buf: buf, header: h, from: fib.PeerDest(uint16(p.id)), bare: true})
+	return w.route(uint16(len(w.frames)-1), v)
 }
 
 // domainOf demultiplexes by peer and key (RFC 2890 section 2.1); nil where the

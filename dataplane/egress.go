@@ -18,15 +18,18 @@ type counter = *atomic.Uint64
 func (w *worker) flush() {
 	w.packets, w.origin = w.packets[:0], w.origin[:0]
 	for _, c := range w.copies {
-		f := &w.frames[c.frame]
+		f := w.frame(c.frame)
 		if !c.to.IsPeer() {
 			w.toPort(f, PortID(c.to.ID()))
 			continue
 		}
-		w.packets = append(w.packets, encap.Packet{
-			Peer: encap.PeerID(c.to.ID()), Proto: encap.ProtoTEB, Key: f.domain.key,
-			Header: f.header, Frame: f.bytes(),
-		})
+		pkt := encap.Packet{Peer: encap.PeerID(c.to.ID()), Proto: encap.ProtoTEB, Header: f.header, Frame: f.bytes()}
+		if f.tunnel != nil {
+			pkt.Proto, pkt.Key = header.Ethernet(pkt.Frame).Type(), f.tunnel.key
+		} else {
+			pkt.Key = f.domain.key
+		}
+		w.packets = append(w.packets, pkt)
 		w.origin = append(w.origin, c.frame)
 	}
 	w.copies = w.copies[:0]
@@ -105,7 +108,7 @@ func (w *worker) toPeers() {
 	w.sender.Send(w.packets)
 	for i := range w.packets {
 		pkt := &w.packets[i]
-		f := &w.frames[w.origin[i]]
+		f := w.frame(w.origin[i])
 		if f.header != pkt.Header { // its checksum is complete now
 			f.header = pkt.Header
 			f.header.Put(f.buf)

@@ -39,7 +39,10 @@ func decide(d *domain, from fib.Dest, eth header.Ethernet) verdict {
 
 // forward decides a frame of the batch and puts its copies on the egress list.
 func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
-	f := &w.frames[index]
+	if done, r := w.intercept(index, eth); done {
+		return r
+	}
+	f := w.frame(index)
 	v := decide(f.domain, f.from, eth)
 	if v.reason != drop.None {
 		return v.reason
@@ -62,7 +65,7 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 // that the frame came from, and, unless it came from a peer, for every peer
 // that shares the domain (head-end replication). It returns how many.
 func (w *worker) flood(index uint16) (copies int) {
-	f := &w.frames[index]
+	f := w.frame(index)
 	from, d := f.from, f.domain
 	for _, p := range d.ports {
 		if to := fib.PortDest(uint16(p.id)); to != from {

@@ -13,7 +13,7 @@ import (
 func (w *worker) drainPort(p *port, failed bool) {
 	c := &p.counters[w.index]
 	var frames, bytes uint64
-	w.frames = w.frames[:0]
+	w.reset()
 	used := 0
 	for len(w.frames) < batchFrames && used <= batchBytes {
 		n, err := p.device.Read(w.arena[used : used+frameSpace])
@@ -40,6 +40,11 @@ func (w *worker) drainPort(p *port, failed bool) {
 		w.unwatch(p.device.FD())
 		w.sw.portGone(p)
 	}
+}
+
+// reset begins a batch.
+func (w *worker) reset() {
+	w.frames, w.made, w.composed = w.frames[:0], w.made[:0], 0
 }
 
 // ingress guards a frame that a container sent, and forwards it.

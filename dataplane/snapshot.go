@@ -1,6 +1,9 @@
 package dataplane
 
 import (
+	"encoding/binary"
+	"maps"
+	"net/netip"
 	"sync/atomic"
 
 	"weft/encap"
@@ -17,6 +20,7 @@ type snapshot struct {
 	peers   []*peer            // by encap.PeerID; nil: none
 	domains []*domain          // by DomainID; nil: none
 	byKey   map[uint32]*domain // by GRE key
+	vrfs    map[uint32]*vrf    // by GRE key
 }
 
 // port is a switch attachment.
@@ -26,6 +30,7 @@ type port struct {
 	worker     int // the only one that reads the device
 	domain     DomainID
 	mac        header.MAC
+	addrs      []netip.Addr // attached addresses
 	mtu        int
 	allowSpoof bool
 	gone       *atomic.Bool   // set by the worker that found the device dead
@@ -36,6 +41,8 @@ type port struct {
 type peer struct {
 	id       encap.PeerID
 	domain   DomainID // of a keyless peer; 0: demultiplexed by key
+	vrf      uint32   // of a keyless peer's bare IP
+	mtu      int      // L3, of bare IP to it
 	health   *health
 	counters []peerCounters // by worker
 }
@@ -56,6 +63,12 @@ type domain struct {
 	ports  []*port
 	peers  []*peer // that share it; head-end replication
 	shared bitset  // the same peers, by number
+
+	vrf      uint32 // that routes for it; 0: bridged only
+	prefixes []netip.Prefix
+	gw       *gateway // nil: none
+	attached map[netip.Addr]*port
+	neigh    *neighbours
 }
 
 // clone returns a copy of s whose slices and maps may be changed.
@@ -66,6 +79,7 @@ func (s *snapshot) clone() *snapshot {
 		peers:   append([]*peer(nil), s.peers...),
 		domains: append([]*domain(nil), s.domains...),
 		byKey:   make(map[uint32]*domain, len(s.byKey)+1),
+		vrfs:    maps.Clone(s.vrfs),
 	}
 	for k, d := range s.byKey {
 		c.byKey[k] = d
@@ -77,6 +91,40 @@ func (s *snapshot) clone() *snapshot {
 func (s *snapshot) setDomain(d *domain) {
 	s.domains[d.id] = d
 	s.byKey[d.key] = d
+	s.setOwn()
+}
+
+// portOf returns the port that a destination is, nil for peers and nowhere.
+func (s *snapshot) portOf(d fib.Dest) *port {
+	if d.IsPeer() {
+		return nil
+	}
+	return s.port(PortID(d.ID()))
+}
+
+// contains reports whether a is in a prefix of the domain.
+func (d *domain) contains(a netip.Addr) bool {
+	for _, p := range d.prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBroadcast reports whether a is the network or the broadcast address of a
+// prefix of the domain. Point-to-point prefixes have neither (RFC 3021).
+func (d *domain) isBroadcast(a netip.Addr) bool {
+	for _, p := range d.prefixes {
+		if !a.Is4() || !p.Contains(a) || p.Bits() > 30 {
+			continue
+		}
+		host := ^uint32(0) >> p.Bits()
+		b := a.As4()
+		n := binary.BigEndian.Uint32(b[:]) & host
+		return n == 0 || n == host
+	}
+	return false
 }
 
 // port returns the port with number id, nil where there is none.

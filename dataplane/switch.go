@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -30,9 +31,10 @@ const maxID = 1<<15 - 1
 
 // Config describes a Switch.
 type Config struct {
-	Workers  int             // 0: one per core, at most 4
+	Workers  int             // 0: one for every two cores, 1 to 4: containers need the others
 	Underlay *encap.Underlay // nil: no tunnels. The Switch does not close it
 	Log      *slog.Logger    // nil: slog.Default()
+	HostMAC  header.MAC      // from which the switch itself speaks to neighbours and peers; zero: it does not route
 
 	// PortGone is called once for a port whose container or TAP is gone, from
 	// a goroutine of its own, possibly after Close. The port must still be removed.
@@ -73,7 +75,7 @@ func New(cfg Config) (*Switch, error) {
 // build makes a Switch whose workers do not run yet.
 func build(cfg Config) (*Switch, error) {
 	if cfg.Workers <= 0 {
-		cfg.Workers = min(runtime.NumCPU(), 4)
+		cfg.Workers = min(max(runtime.NumCPU()/2, 1), 4)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -85,6 +87,7 @@ func build(cfg Config) (*Switch, error) {
 		peers:   make([]*peer, 1),
 		domains: make([]*domain, 1),
 		byKey:   map[uint32]*domain{},
+		vrfs:    map[uint32]*vrf{},
 	})
 	for i := range cfg.Workers {
 		w, err := newWorker(s, i)
@@ -140,6 +143,12 @@ func (s *Switch) tick() {
 		for _, d := range s.snapshot.Load().domains {
 			if d != nil {
 				d.fdb.Age(now)
+				d.neigh.age(now)
+			}
+		}
+		for _, w := range s.workers {
+			if w.waits.Load() {
+				w.wake()
 			}
 		}
 	}
@@ -168,6 +177,10 @@ type DomainConfig struct {
 	Ageing   time.Duration  // 10 s to 1,000,000 s; 0: 300 s
 	Capacity int            // most FDB entries; 0: 8192
 	Peers    []encap.PeerID // that share the domain; numbers without a peer are passed over
+
+	VRF      uint32         // key of the vrf that routes for it; 0: bridged only
+	Prefixes []netip.Prefix // of its addresses
+	Gateways []netip.Addr   // the switch's own addresses in it, one of a family at most
 }
 
 // AddDomain makes a bridge domain.
@@ -183,9 +196,9 @@ func (s *Switch) AddDomain(cfg DomainConfig) (DomainID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add domain: %w", err)
 	}
-	d := &domain{id: DomainID(id), key: cfg.Key, mtu: cfg.MTU}
+	d := &domain{id: DomainID(id), key: cfg.Key, neigh: new(neighbours)}
 	d.fdb = fib.NewFDB(fib.FDBConfig{Capacity: cfg.Capacity, Ageing: uint32(cfg.Ageing / time.Second)})
-	d.share(next, cfg.Peers)
+	d.configure(next, cfg)
 	next.setDomain(d)
 	s.publish(next)
 	return d.id, nil
@@ -202,8 +215,7 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 	}
 	next := old.clone()
 	d := *was
-	d.mtu = cfg.MTU
-	d.share(next, cfg.Peers)
+	d.configure(next, cfg)
 	if cfg.Ageing > 0 {
 		d.fdb.SetAgeing(uint32(cfg.Ageing / time.Second))
 	}
@@ -216,6 +228,13 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 		}
 	}
 	return nil
+}
+
+// configure sets what may change of a domain.
+func (d *domain) configure(s *snapshot, cfg DomainConfig) {
+	d.mtu, d.vrf, d.prefixes = cfg.MTU, cfg.VRF, cfg.Prefixes
+	d.gw = newGateway(d.key, cfg.Gateways)
+	d.share(s, cfg.Peers)
 }
 
 // share sets the peers of d to those of ids that s has.
@@ -262,9 +281,10 @@ func (s *Switch) FDB(id DomainID) *fib.FDB {
 type PortConfig struct {
 	Device     *tap.Device
 	Domain     DomainID
-	MAC        header.MAC // attached address
-	MTU        int        // L3: larger frames are dropped, both ways
-	AllowSpoof bool       // may send from any address, and learns
+	MAC        header.MAC   // attached address
+	Addrs      []netip.Addr // attached addresses
+	MTU        int          // L3: larger frames are dropped, both ways
+	AllowSpoof bool         // may send from any address, and learns
 }
 
 // AddPort attaches a device to a domain and starts reading it. The device stays
@@ -287,7 +307,7 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	}
 	p := &port{
 		id: PortID(id), device: cfg.Device, domain: cfg.Domain, worker: s.idlestWorker(old),
-		mac: cfg.MAC, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof,
+		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof,
 		gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
 	}
 	if !d.fdb.Set(p.mac, fib.PortDest(uint16(id)), fib.Attached) {
@@ -344,10 +364,14 @@ func (s *Switch) RemovePort(id PortID) error {
 // withPorts returns a copy of d with the ports that s has for it.
 func (d *domain) withPorts(s *snapshot) *domain {
 	c := *d
-	c.ports = nil
+	c.ports, c.attached = nil, map[netip.Addr]*port{}
 	for _, p := range s.ports {
-		if p != nil && p.domain == d.id {
-			c.ports = append(c.ports, p)
+		if p == nil || p.domain != d.id {
+			continue
+		}
+		c.ports = append(c.ports, p)
+		for _, a := range p.addrs {
+			c.attached[a] = p
 		}
 	}
 	return &c
@@ -385,6 +409,8 @@ func (s *Switch) idlestWorker(snap *snapshot) (best int) {
 type PeerConfig struct {
 	encap.Peer
 	Domain DomainID // the one domain of a keyless peer; 0 otherwise
+	VRF    uint32   // the vrf of a keyless peer's bare IP; 0 otherwise
+	MTU    int      // L3, of bare IP to it
 }
 
 // SetPeers replaces the peers, in the underlay too. A peer keeps its counters
@@ -412,7 +438,7 @@ func (s *Switch) SetPeers(peers []PeerConfig) error {
 		for int(cfg.ID) >= len(next.peers) {
 			next.peers = append(next.peers, nil)
 		}
-		p := &peer{id: cfg.ID, domain: cfg.Domain}
+		p := &peer{id: cfg.ID, domain: cfg.Domain, vrf: cfg.VRF, mtu: cfg.MTU}
 		if was := old.peer(cfg.ID); was != nil {
 			p.health, p.counters = was.health, was.counters
 		} else {

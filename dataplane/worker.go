@@ -39,6 +39,7 @@ type worker struct {
 	wakefd  int           // eventfd in it
 	stop    atomic.Bool   // written by Close
 	version atomic.Uint64 // of the snapshot in use, or idle; read by settle
+	waits   atomic.Bool   // whether it waits for next hops; read by anyone
 	total   totals        // read by anyone
 
 	mu       sync.Mutex  // guards announce
@@ -49,11 +50,18 @@ type worker struct {
 	now      uint32 // second, once per round
 	arena    []byte // frames of the batch lie here one after another
 	frames   []frame
+	made     []frame // by the switch, see compose.go
+	space    []byte  // of made frames
+	composed int     // bytes of space in use
 	copies   []outCopy
 	packets  []encap.Packet
 	origin   []uint16 // index in frames of each packet
 	sender   *encap.Sender
 	receiver *encap.Receiver // of worker 0, where there is an underlay
+
+	awaiting map[awaitKey]*awaited // next hops asked for
+	asked    uint32                // second in which they were last asked for
+	teller   teller
 }
 
 // frame is one frame of the batch.
@@ -61,8 +69,10 @@ type frame struct {
 	buf       []byte // virtio header, then the frame
 	header    offload.Header
 	from      fib.Dest // port or peer that it came from
-	domain    *domain
-	generated bool // made by the switch, not read
+	domain    *domain  // nil for bare IP that came from a peer
+	bare      bool     // came from a peer as IP without Ethernet; has a header of zeros
+	tunnel    *vrf     // leaves to a peer as bare IP of this vrf; nil: as Ethernet
+	generated bool     // made by the switch, not read
 }
 
 // bytes returns the frame without its virtio header.
@@ -70,7 +80,7 @@ func (f *frame) bytes() []byte { return f.buf[offload.HeaderLen:] }
 
 // outCopy says that a frame of the batch leaves at a destination.
 type outCopy struct {
-	frame uint16 // index in worker.frames
+	frame uint16 // for worker.frame
 	to    fib.Dest
 }
 
@@ -79,9 +89,13 @@ func newWorker(s *Switch, index int) (*worker, error) {
 		sw: s, index: index, epoll: -1, wakefd: -1,
 		arena:   make([]byte, batchBytes+frameSpace),
 		frames:  make([]frame, 0, batchFrames),
+		made:    make([]frame, 0, maxMade),
+		space:   make([]byte, composeSpace),
 		copies:  make([]outCopy, 0, maxCopies),
 		packets: make([]encap.Packet, 0, maxCopies),
 		origin:  make([]uint16, 0, maxCopies),
+
+		awaiting: map[awaitKey]*awaited{},
 	}
 	w.version.Store(idle)
 	var err error
@@ -152,6 +166,7 @@ func (w *worker) serve(ev *unix.EpollEvent) {
 	case sourceWake:
 		w.drainWake()
 		w.sendAnnounced()
+		w.settleAwaited()
 	case sourcePort:
 		// An event may outlive its port; the number may even be another worker's by now.
 		if p := w.snap.port(PortID(ev.Fd)); p != nil && p.worker == w.index {

@@ -50,3 +50,13 @@ func (m ICMPv4) IsError() bool {
 	}
 	return true
 }
+
+// PutICMPv4 writes a message, checksum included, to the first ICMPLen +
+// len(body) bytes of b. rest is what Rest returns; body may be in b already.
+func PutICMPv4(b []byte, typ, code uint8, rest uint32, body []byte) {
+	m := b[:ICMPLen+len(body)]
+	copy(m[ICMPLen:], body)
+	m[0], m[1], m[2], m[3] = typ, code, 0, 0
+	binary.BigEndian.PutUint32(m[4:], rest)
+	binary.BigEndian.PutUint16(m[2:], ^Fold(Sum(m)))
+}

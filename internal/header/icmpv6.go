@@ -46,3 +46,21 @@ func (m ICMPv6) ChecksumOK(ip IPv6) bool {
 
 // IsError reports whether the message is an error (RFC 4443 section 2.1).
 func (m ICMPv6) IsError() bool { return m.Type() < 128 }
+
+// PutICMPv6 writes a message behind the fixed header of ip, whose addresses
+// stand already, checksum included. rest is what Rest returns.
+func PutICMPv6(ip IPv6, typ, code uint8, rest uint32, body []byte) {
+	m := ip[IPv6Len : IPv6Len+ICMPLen+len(body)]
+	copy(m[ICMPLen:], body)
+	m[0], m[1] = typ, code
+	binary.BigEndian.PutUint32(m[4:], rest)
+	ip.putICMPChecksum(len(m))
+}
+
+// putICMPChecksum writes the checksum of an ICMPv6 message of size bytes
+// directly behind the fixed header.
+func (p IPv6) putICMPChecksum(size int) {
+	m := p[IPv6Len : IPv6Len+size]
+	m[2], m[3] = 0, 0
+	binary.BigEndian.PutUint16(m[2:], ^Fold(p.PseudoSum(ProtoICMPv6, size)+Sum(m)))
+}

@@ -1,9 +1,6 @@
 package header
 
-import (
-	"encoding/binary"
-	"net/netip"
-)
+import "net/netip"
 
 // Neighbour discovery (RFC 4861 section 4): five ICMPv6 messages, each a fixed
 // part and options of the form type, length in units of 8 bytes, value:
@@ -104,21 +101,67 @@ var allNodes = netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0x01})
 
 const allNodesMAC MAC = 0x3333_0000_0001
 
+// NeighbourLen is the size of a frame with a neighbour solicitation or
+// advertisement that has one link-layer address option.
+const NeighbourLen = EthernetLen + IPv6Len + neighbourSize
+
+const neighbourSize = 24 + 8 // fixed part and one option
+
 // UnsolicitedNA returns the frame by which mac announces to all that it has
 // addr, which must be IPv6: a neighbour advertisement with override set
 // (RFC 4861 section 7.2.6).
 func UnsolicitedNA(mac MAC, addr netip.Addr) []byte {
-	const size = 24 + 8 // fixed part and one option
-	frame := make([]byte, EthernetLen+IPv6Len+size)
-	PutEthernet(frame, allNodesMAC, mac, TypeIPv6)
-	ip := IPv6(frame[EthernetLen:])
-	IPv6Fields{PayloadLength: size, NextHeader: ProtoICMPv6, HopLimit: 255, Src: addr, Dst: allNodes}.Put(ip)
-	m := ip[IPv6Len:]
-	m[0], m[4] = ICMPv6NeighbourAdvert, NDPOverride
-	target := addr.As16()
-	copy(m[8:], target[:])
-	m[24], m[25] = ndpTargetLink, 1
-	mac.Put(m[26:])
-	binary.BigEndian.PutUint16(m[2:], ^Fold(ip.PseudoSum(ProtoICMPv6, size)+Sum(m)))
+	frame := make([]byte, NeighbourLen)
+	PutNeighbourAdvert(frame, allNodesMAC, allNodes, mac, addr, NDPOverride)
 	return frame
+}
+
+// PutNeighbourAdvert writes a frame to the first NeighbourLen bytes of b: the
+// station mac says to dst that it has the IPv6 address target. A zero or
+// unspecified dst means all nodes.
+func PutNeighbourAdvert(b []byte, dstMAC MAC, dst netip.Addr, mac MAC, target netip.Addr, flags uint8) {
+	if !dst.IsValid() || dst.IsUnspecified() {
+		dstMAC, dst = allNodesMAC, allNodes
+	}
+	PutEthernet(b, dstMAC, mac, TypeIPv6)
+	putNeighbour(b, ICMPv6NeighbourAdvert, flags, target, dst, target, ndpTargetLink, mac)
+}
+
+// PutNeighbourSolicit writes a frame to the first NeighbourLen bytes of b: the
+// station mac asks, from its link-local address, who has the IPv6 address
+// target; only at dstMAC, or everybody where that is zero (RFC 4861 section 7.2.2).
+func PutNeighbourSolicit(b []byte, dstMAC, mac MAC, target netip.Addr) {
+	dst := target
+	if dstMAC == 0 {
+		group := target.As16() // RFC 4291 section 2.7.1: ff02::1:ff00:0/104 and the low 24 bits
+		copy(group[:], "\xff\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\xff")
+		dst = netip.AddrFrom16(group)
+		dstMAC = 0x3333_ff00_0000 | MAC(group[13])<<16 | MAC(group[14])<<8 | MAC(group[15])
+	}
+	PutEthernet(b, dstMAC, mac, TypeIPv6)
+	putNeighbour(b, ICMPv6NeighbourSolicit, 0, LinkLocal(mac), dst, target, ndpSourceLink, mac)
+}
+
+// putNeighbour writes the IPv6 packet of a frame.
+func putNeighbour(b []byte, typ, flags uint8, src, dst, target netip.Addr, option uint8, mac MAC) {
+	ip := IPv6(b[EthernetLen:NeighbourLen])
+	IPv6Fields{PayloadLength: neighbourSize, NextHeader: ProtoICMPv6, HopLimit: 255, Src: src, Dst: dst}.Put(ip)
+	m := ip[IPv6Len:]
+	clear(m)
+	m[0], m[4] = typ, flags
+	t := target.As16()
+	copy(m[8:], t[:])
+	m[24], m[25] = option, 1
+	mac.Put(m[26:])
+	ip.putICMPChecksum(neighbourSize)
+}
+
+// LinkLocal returns the IPv6 link-local address that a MAC makes (RFC 4291
+// appendix A).
+func LinkLocal(mac MAC) netip.Addr {
+	return netip.AddrFrom16([16]byte{
+		0: 0xfe, 1: 0x80,
+		8: byte(mac>>40) ^ 2, 9: byte(mac >> 32), 10: byte(mac >> 24), 11: 0xff, 12: 0xfe,
+		13: byte(mac >> 16), 14: byte(mac >> 8), 15: byte(mac),
+	})
 }
