@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/spec"
+)
+
+func attachCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "attach NETWORK TARGET [ADDR/LEN[@GATEWAY]]...",
+		Short: "Give a container a port of a network",
+		Long: `Give a container a port of a network: an interface appears in it, with an
+address, and with a default route where there is a gateway. TARGET is the
+container: netns:NAME, netns:/path, pid:N, or the name of a Docker container.
+Without an address it gets the next free one of this host. What is attached
+already is left as it is.`,
+		Example: `  weft attach blue netns:web
+  weft attach blue netns:web 10.1.0.5/16@10.1.0.1 fd00:1::5/64
+  weft attach blue pid:4711 10.1.0.6/16 --mac U:web1 -i eth0`,
+		Args:              wantArgs(2, -1),
+		ValidArgsFunction: a.completeArgs(networkNames, namespaces),
+	}
+	flags := cmd.Flags()
+	mac := flags.String("mac", "", "`address` of the interface: xx:xx:xx:xx:xx:xx, or U:STRING to make one of a string")
+	ifName := flags.StringP("ifname", "i", spec.DefaultIfName, "`name` of the interface inside the container")
+	mtu := flags.String("mtu", "", "`bytes` of IP that the container may send; default the network's")
+	allowSpoof := flags.Bool("allow-spoof", false, "let the container send from addresses that are not its own, as a bridge or router does")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		at := spec.Attach{Network: args[0], Target: args[1], MAC: *mac, IfName: *ifName, AllowSpoof: *allowSpoof}
+		err := func() (err error) {
+			for _, arg := range args[2:] {
+				addr, err := spec.ParseAddress(arg)
+				if err != nil {
+					return err
+				}
+				at.Addresses = append(at.Addresses, addr)
+			}
+			if flags.Changed("mtu") {
+				if at.MTU, err = spec.ParseMTU(*mtu); err != nil {
+					return err
+				}
+			}
+			if flags.Changed("mac") && *mac == "" {
+				return errors.New("MAC is empty; leave --mac out to have one made")
+			}
+			if err := spec.CheckIfName(*ifName); err != nil {
+				return err
+			}
+			return at.Validate()
+		}()
+		if err != nil {
+			return usageError{err}
+		}
+		got, err := a.client().Attach(cmd.Context(), at)
+		if err != nil {
+			return err
+		}
+		return a.print(got, func(w io.Writer) {
+			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: %s on %s, MAC %s, MTU %d, network %s", got.Name, join(got.Addresses), got.IfName, got.MAC, got.MTU, got.Network)))
+		})
+	}
+	return cmd
+}
+
+func detachCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "detach NETWORK TARGET",
+		Short:             "Take the port of a network away from a container",
+		Long:              "Take the port of a network away from a container, also when the container is gone.",
+		Example:           "  weft detach blue netns:web",
+		Args:              wantArgs(2, 2),
+		ValidArgsFunction: a.completeArgs(networkNames, attachedTargets),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkName("network", args[0]); err != nil {
+				return err
+			}
+			if _, err := spec.ParseTarget(args[1]); err != nil {
+				return usageError{err}
+			}
+			return a.done(a.client().Detach(cmd.Context(), args[0], args[1]))
+		},
+	}
+}
+
+func portCommand(a *app) *cobra.Command {
+	return group("port", "Ports: list", &cobra.Command{
+		Use:     "ls",
+		Short:   "List the ports",
+		Example: "  weft port ls",
+		Args:    wantArgs(0, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ps, err := a.client().Ports(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(ps, func(w io.Writer) { portTable(w, "NAME", ps) })
+		},
+	})
+}
+
+func portTable(w io.Writer, first string, ps []spec.PortStatus) {
+	var rows [][]string
+	for _, p := range ps {
+		link := "down"
+		if p.Up {
+			link = "up"
+		}
+		rows = append(rows, []string{
+			p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), link, short(p.RxFrames), short(p.TxFrames), p.Target,
+		})
+	}
+	table(w, first+" NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX TARGET", rows)
+}

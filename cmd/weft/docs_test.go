@@ -1,0 +1,79 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"weft/internal/spec"
+)
+
+// Every weft command that README.md and docs/cli.md show parses.
+func TestDocsCommands(t *testing.T) {
+	for _, path := range []string{"../../README.md", "../../docs/cli.md"} {
+		commands := shown(t, path)
+		if len(commands) < 5 {
+			t.Errorf("%s: found %d commands, want at least 5", path, len(commands))
+		}
+		for _, line := range commands {
+			if err := parses(strings.Fields(line)); err != nil {
+				t.Errorf("%s: weft %s: %v", path, line, err)
+			}
+		}
+	}
+}
+
+// The configuration file that docs/cli.md shows is one.
+func TestDocsFile(t *testing.T) {
+	page, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile(`(?m)(^    name: host1\n(    .*\n)+)`).FindString(string(page))
+	path := filepath.Join(t.TempDir(), "weft.yaml")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(block, "\n    ", "\n")[4:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := spec.LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Networks) != 1 || len(c.Peers) != 1 {
+		t.Errorf("got %d networks and %d peers, want 1 and 1", len(c.Networks), len(c.Peers))
+	}
+}
+
+// shown returns what stands behind "weft" in the indented lines of a page, the
+// prompt of a host, comments and line breaks taken out.
+func shown(t *testing.T, path string) (commands []string) {
+	t.Helper()
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(page), "\\\n", " ")
+	text = regexp.MustCompile(`\$\(.*\)`).ReplaceAllString(text, "4711")
+	for _, m := range regexp.MustCompile(`(?m)^    (?:\w+# )?weft (.*)$`).FindAllStringSubmatch(text, -1) {
+		command, _, _ := strings.Cut(m[1]+" ", " # ")
+		commands = append(commands, command)
+	}
+	return commands
+}
+
+// parses finds the command and reads its flags and arguments, without running it.
+func parses(args []string) error {
+	cmd, rest, err := newRoot(io.Discard, io.Discard).Find(args)
+	if err != nil {
+		return err
+	}
+	if !cmd.Runnable() || cmd.Name() == "weft" && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		return usageError{io.ErrUnexpectedEOF}
+	}
+	if err := cmd.ParseFlags(rest); err != nil && !strings.Contains(err.Error(), "help requested") {
+		return err
+	}
+	return cmd.ValidateArgs(cmd.Flags().Args())
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"weft/internal/api"
+	"weft/internal/header"
+	"weft/internal/spec"
+)
+
+// fake is a daemon's control with a little state; blue and web are there.
+type fake struct {
+	mu       sync.Mutex // guards the rest
+	asked    []string   // what changed something
+	degraded []spec.Degraded
+	drops    []spec.Drop
+	empty    bool
+	closed   bool
+}
+
+func (f *fake) note(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, fmt.Sprintf(format, args...))
+}
+
+func (f *fake) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	return nil
+}
+
+func unknown(network string) error {
+	return fmt.Errorf("network %q is not known; weft network ls lists them", network)
+}
+
+func (f *fake) Status() spec.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := spec.Status{
+		Name: "host1", Version: "1.0", UptimeSeconds: 11520, Degraded: f.degraded,
+		Frames: spec.Frames{In: 15, Generated: 2, Forwarded: 10, Local: 1, Copies: 12, Transmitted: 13, DroppedIn: 4, DroppedOut: 1},
+		Drops:  map[string]uint64{"l2_noport": 4, "tap_full": 1},
+	}
+	if !f.empty {
+		s.Networks, s.Ports, s.Peers = f.Networks(), f.Ports(), f.Peers()
+	}
+	return s
+}
+
+func (f *fake) Networks() []spec.NetworkStatus {
+	if f.empty {
+		return nil
+	}
+	return []spec.NetworkStatus{
+		{
+			Name: "blue", ID: 4711, VRF: "red", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/64")},
+			Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, MTU: 1450, Ageing: 300, Origin: "declared",
+		},
+		{Name: "green", ID: 16777215, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}, MTU: 8950, Ageing: 300, Origin: "api"},
+	}
+}
+
+func (f *fake) AddNetwork(n spec.Network) (spec.NetworkStatus, error) {
+	if n.Name == "blue" && n.ID != 4711 {
+		return spec.NetworkStatus{}, errors.New(`network "blue" exists with id 4711; remove it first`)
+	}
+	f.note("AddNetwork %s", n)
+	return spec.NetworkStatus{Name: n.Name, ID: n.ID, Prefixes: n.Prefixes, Gateways: n.Gateways, MTU: 1450}, nil
+}
+
+func (f *fake) SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error) {
+	if name != "blue" {
+		return spec.NetworkStatus{}, unknown(name)
+	}
+	n := spec.Network{Name: name, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}.With(ch)
+	f.note("SetNetwork %s", n)
+	return spec.NetworkStatus{Name: name, ID: 4711, Prefixes: n.Prefixes, MTU: n.MTU}, n.Validate()
+}
+
+func (f *fake) RemoveNetwork(name string, force bool) error {
+	f.note("RemoveNetwork %s %t", name, force)
+	return nil
+}
+
+func (f *fake) Ports() []spec.PortStatus {
+	if f.empty {
+		return nil
+	}
+	return []spec.PortStatus{
+		{
+			Name: "web", Network: "blue", Kind: "tap", Target: "netns:web", IfName: "eth1", MAC: 0x0200_0000_0001, MTU: 1450, Up: true,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16"), netip.MustParsePrefix("fd00:1::2/64")}, RxFrames: 12345, TxFrames: 9999, RxBytes: 1 << 40, TxBytes: 4,
+		},
+		{Name: "pid-4711", Network: "green", Kind: "tap", Target: "pid:4711", IfName: "eth1", MAC: 0x0200_0000_0002, MTU: 8950, Addresses: []netip.Prefix{netip.MustParsePrefix("10.2.0.2/16")}},
+	}
+}
+
+func (f *fake) Attach(a spec.Attach) (spec.PortStatus, error) {
+	if a.Network != "blue" {
+		return spec.PortStatus{}, fmt.Errorf("attach %s: %w", a.Target, unknown(a.Network))
+	}
+	f.note("Attach %s %s %v mac=%s if=%s mtu=%d spoof=%t", a.Network, a.Target, a.Addresses, a.MAC, a.IfName, a.MTU, a.AllowSpoof)
+	return f.Ports()[0], nil
+}
+
+func (f *fake) Detach(network, target string) error {
+	f.note("Detach %s %s", network, target)
+	return nil
+}
+
+func (f *fake) Peers() []spec.PeerStatus {
+	if f.empty {
+		return nil
+	}
+	return []spec.PeerStatus{
+		{
+			Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", State: "up", Reason: "heard 1 s ago", MTU: 1450,
+			RxFrames: 1234567, TxFrames: 6, Networks: []string{"blue", "green"}, Origin: "declared",
+		},
+	}
+}
+
+func (f *fake) AddPeer(p spec.Peer) (spec.PeerStatus, error) {
+	f.note("AddPeer %s", p)
+	return spec.PeerStatus{Name: p.Name, Address: p.Address, Encap: "gre", MTU: 1446, Networks: p.Networks}, nil
+}
+
+func (f *fake) RemovePeer(name string) error {
+	f.note("RemovePeer %s", name)
+	return nil
+}
+
+func (f *fake) FDB(network string) ([]spec.FDBEntry, error) {
+	if network != "" && network != "blue" {
+		return nil, unknown(network)
+	}
+	return []spec.FDBEntry{
+		{Network: "blue", MAC: header.MAC(0x0200_0000_0001), Port: "web", Kind: "attached"},
+		{Network: "blue", MAC: header.MAC(0x0200_0000_0003), Peer: "host2", Kind: "learned", AgeSeconds: 7},
+	}, nil
+}
+
+func (f *fake) AddFDB(network, mac, to string) error {
+	f.note("AddFDB %s %s %s", network, mac, to)
+	return nil
+}
+
+func (f *fake) RemoveFDB(network, mac string) error {
+	f.note("RemoveFDB %s %s", network, mac)
+	return nil
+}
+
+func (f *fake) FlushFDB(network string) (int, error) {
+	f.note("FlushFDB %s", network)
+	return 12, nil
+}
+
+func (f *fake) Drops() []spec.Drop { return f.drops }
+
+// startFake serves f and returns its socket.
+func startFake(t *testing.T, f *fake) string {
+	t.Helper()
+	sock, err := api.Listen(filepath.Join(t.TempDir(), "weft.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := api.NewServer(f, slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(sock) }() // ends with Close below
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = srv.Close(ctx)
+		<-done
+	})
+	return sock.Addr().String()
+}

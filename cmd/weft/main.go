@@ -1,0 +1,43 @@
+// Command weft is a switch for containers and the tool to speak to it:
+// `weft run` is the daemon, everything else asks it over its socket.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0 // also when it was so already
+	exitFailed = 1
+	exitUsage  = 2 // the arguments do not parse
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run does what args say and returns the exit code. Errors are one line on stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot(stdout, stderr)
+	root.SetArgs(append([]string{}, args...)) // never nil, which would mean os.Args
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if _, ok := errors.AsType[failure](err); ok {
+		fmt.Fprintln(stderr, "weft:", oneLine(err.Error())) // says itself what was tried
+		return exitFailed
+	}
+	fmt.Fprintln(stderr, strings.Replace(cmd.CommandPath(), "weft ", "weft: ", 1)+":", oneLine(err.Error()))
+	return exitUsage
+}

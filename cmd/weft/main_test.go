@@ -1,0 +1,376 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/spec"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// weft runs a command line and returns its exit code and what it wrote.
+func weft(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, diag bytes.Buffer
+	code = run(t.Context(), args, &out, &diag)
+	return code, out.String(), diag.String()
+}
+
+// Every way to get the arguments wrong ends with 2, one line that names the
+// thing and the cure, and nothing asked of the daemon.
+func TestBadArguments(t *testing.T) {
+	f := &fake{}
+	t.Setenv("WEFT_SOCKET", startFake(t, f))
+	tests := []struct{ args, want string }{
+		{"statsu", "weft: unknown command \"statsu\"; maybe you meant status; `weft --help` lists them"},
+		{"xyzzy", "weft: unknown command \"xyzzy\"; `weft --help` lists them"},
+		{"route add", "weft: unknown command \"route\"; `weft --help` lists them"},
+		{"help xyzzy", "weft: help: unknown command \"xyzzy\"; `weft --help` lists them"},
+		{"network", "weft: network: want one of add, ls, rm, set; see `weft network --help`"},
+		{"network del x", "weft: network: unknown command \"del\"; `weft network --help` lists them"},
+		{"completion tcsh", "weft: completion: unknown command \"tcsh\"; `weft completion --help` lists them"},
+		{"completion bash x", "weft: completion bash: want no argument, got 1 argument; see `weft completion bash --help`"},
+		{"--foo", "weft: unknown flag: --foo; see `weft --help`"},
+		{"status --foo", "weft: status: unknown flag: --foo; see `weft status --help`"},
+		{"status -x", "weft: status: unknown shorthand flag: 'x' in -x; see `weft status --help`"},
+		{"status x", "weft: status: want no argument, got 1 argument; see `weft status --help`"},
+		{"-o xml status", `weft: status: invalid argument "xml" for "-o, --output" flag: it is table or json; see ` + "`weft status --help`"},
+		{"status -o", "weft: status: flag needs an argument: 'o' in -o; see `weft status --help`"},
+		{"attach", "weft: attach: want NETWORK TARGET [ADDR/LEN[@GATEWAY]]..., got 0 arguments; see `weft attach --help`"},
+		{"attach blue", "weft: attach: want NETWORK TARGET [ADDR/LEN[@GATEWAY]]..., got 1 argument; see `weft attach --help`"},
+		{"attach Blue netns:web", `weft: attach: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"attach blue vm:web", `weft: attach: target "vm:web": scheme "vm" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},
+		{"attach blue pid:x", `weft: attach: target "pid:x": want the number of a process, as in pid:4711`},
+		{"attach blue netns:web 192.168.18.29", `weft: attach: address "192.168.18.29": the prefix length is missing; maybe you meant 192.168.18.29/24`},
+		{"attach blue netns:web 10.1.0.5/16@10.2.0.1", `weft: attach: address "10.1.0.5/16@10.2.0.1": gateway 10.2.0.1 is not in 10.1.0.0/16`},
+		{"attach blue netns:web 10.1.0.5/16 10.1.0.5/24", `weft: attach: address 10.1.0.5 is given twice`},
+		{"attach blue netns:web --mac zz", `weft: attach: MAC "zz": want six octets, as in 02:00:00:00:00:01, or U:STRING`},
+		{"attach blue netns:web --mac 01:00:5e:00:00:01", `weft: attach: MAC 01:00:5e:00:00:01 is a group's address; the first octet of a station's is even`},
+		{"attach blue netns:web --mac=", `weft: attach: MAC is empty; leave --mac out to have one made`},
+		{"attach blue netns:web -i sixteenbyteslong", `weft: attach: interface name "sixteenbyteslong" has 16 bytes; the kernel takes at most 15`},
+		{"attach blue netns:web -i a/b", `weft: attach: interface name "a/b": use letters, digits and signs of ASCII, but no '/', ':', '%' and spaces`},
+		{"attach blue netns:web --ifname=", `weft: attach: the interface name is empty`},
+		{"attach blue netns:web --mtu 67", `weft: attach: mtu 67 is out of range; it goes from 68 to 65521`},
+		{"attach blue netns:web --mtu 0", `weft: attach: mtu 0 is out of range; it goes from 68 to 65521`},
+		{"attach blue netns:web --mtu big", `weft: attach: mtu "big" is not a number from 68 to 65521`},
+		{"detach blue", "weft: detach: want NETWORK TARGET, got 1 argument; see `weft detach --help`"},
+		{"detach blue x:y", `weft: detach: target "x:y": scheme "x" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},
+		{"network add red", "weft: network add: want NAME PREFIX[,PREFIX6][,OPTION=VALUE]..., got 1 argument; see `weft network add --help`"},
+		{"network add red 10.1.0.5/16", `weft: network add: network "red": 10.1.0.5/16 is an address, not a prefix; maybe you meant 10.1.0.0/16`},
+		{"network add red 10.1.0.0/16,foo=1", `weft: network add: network "red": option "foo" is not known; the options are id, gateway, vrf, range, mtu, ageing`},
+		{"network add red 10.1.0.0/16,id=1 --id 2", `weft: network add: network "red": option "id" is given twice`},
+		{"network add red 10.1.0.0/16 --id 1 --id 1", `weft: network add: network "red": option "id" is given twice`},
+		{"network add red 10.1.0.0/16 --id 0", `weft: network add: network "red": id 0 is out of range; it goes from 1 to 4294967295`},
+		{"network add red 10.1.0.0/16 --gateway 10.1.0.1,mtu=1400", `weft: network add: network "red": gateway "10.1.0.1,mtu=1400" is not an address; want one of the network's prefix, as in 10.1.0.1`},
+		{"network set blue", `weft: network set: network "blue": nothing to change; the options are gateway, vrf, range, mtu, ageing`},
+		{"network set blue --id 3", "weft: network set: unknown flag: --id; see `weft network set --help`"},
+		{"network set blue --mtu 1", `weft: network set: network "blue": mtu 1 is out of range; it goes from 68 to 65521`},
+		{"network rm Blue", `weft: network rm: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"peer add host2", "weft: peer add: want NAME ADDR[,OPTION]..., got 1 argument; see `weft peer add --help`"},
+		{"peer add host2 192.168.18", `weft: peer add: peer "host2": "192.168.18" is not an address; want that of the other host, as in 192.168.18.17`},
+		{"peer add host2 192.168.18.17,csum --csum", `weft: peer add: peer "host2": option "csum" is given twice`},
+		{"peer add host2 192.168.18.17 --encap vxlan", `weft: peer add: peer "host2": encap "vxlan" is not known; it is auto or gre`},
+		{"peer rm ..", `weft: peer rm: peer "..": a name starts with a letter or digit, not with '.'`},
+		{"fdb add blue 02:00:00:00:00:01", "weft: fdb add: want NETWORK MAC PORT|peer:NAME, got 2 arguments; see `weft fdb add --help`"},
+		{"fdb add blue 2 web", `weft: fdb add: MAC "2": want six octets, as in 02:00:00:00:00:01, or U:STRING`},
+		{"fdb add blue 02:00:00:00:00:01 peer:", `weft: fdb add: peer "": a name is missing`},
+		{"fdb rm blue ff:ff:ff:ff:ff:ff", `weft: fdb rm: MAC ff:ff:ff:ff:ff:ff is a group's address; the first octet of a station's is even`},
+		{"fdb show Blue", `weft: fdb show: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"run x", "weft: run: want no argument, got 1 argument; see `weft run --help`"},
+		{"run --route 10.0.0.0/8=x", "weft: run: unknown flag: --route; see `weft run --help`"},
+		{"run --name Host", `weft: run: --name "Host": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"run --config=", `weft: run: --config: the path of the file is empty`},
+		{"run --state-dir=", `weft: run: --state-dir: the path of the directory is empty`},
+		{"run --log-level loud", `weft: run: --log-level: log level "loud" is not known; it is one of debug, info, warn, error`},
+		{"run --local eth0", `weft: run: --local: local "eth0" is not an address; want one of this host, as in 192.168.18.16`},
+		{"run --local 10.0.0.1 --local 10.0.0.1", `weft: run: --local: local 10.0.0.1 is given twice`},
+		{"run --network blue", `weft: run: --network: network "blue": want NAME=PREFIX[,option...], as in blue=10.1.0.0/16`},
+		{"run --network a=10.1.0.0/16 --network a=10.2.0.0/16", `weft: run: --network: network "a" is given twice`},
+		{"run --network a=10.1.0.0/16,id=5 --network b=10.2.0.0/16,id=5", `weft: run: --network: network "b": id 5 is that of network "a" already; choose another`},
+		{"run --network a=10.1.0.0/16,id=4294967296", `weft: run: --network: network "a": id 4294967296 is out of range; it goes from 1 to 4294967295`},
+		{"run --peer h=10.0.0.1 --peer g=10.0.0.1", `weft: run: --peer: peer "g": 10.0.0.1 is the address of peer "h" already`},
+		{"run --peer h=10.0.0.1,encap=gre-udp", `weft: run: --peer: peer "h": encap "gre-udp" is not known; it is auto or gre`},
+	}
+	for _, tt := range tests {
+		code, stdout, stderr := weft(t, strings.Fields(tt.args)...)
+		if code != 2 || stdout != "" || stderr != tt.want+"\n" {
+			t.Errorf("weft %s\n got %d %q %s\nwant 2 %q %s", tt.args, code, stdout, stderr, "", tt.want)
+		}
+	}
+	if len(f.asked) > 0 {
+		t.Errorf("the daemon was asked %q", f.asked)
+	}
+}
+
+// What the daemon or the machine refuses ends with 1 and one line.
+func TestFailures(t *testing.T) {
+	f := &fake{}
+	socket := startFake(t, f)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "weft.yaml")
+	if err := os.WriteFile(config, []byte("name: host1\nnetworks:\n- name: blue\n  prefix: 10.1.0.0/16\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := filepath.Join(dir, "good.yaml")
+	if err := os.WriteFile(good, []byte("networks:\n- {name: blue, prefixes: 10.1.0.0/16, id: 5}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 108)
+	const cure = "; start it with `weft run` or name its socket with --socket"
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"attach", "red", "netns:web"}, `weft: attach netns:web: network "red" is not known; weft network ls lists them`},
+		{[]string{"fdb", "show", "red"}, `weft: network "red" is not known; weft network ls lists them`},
+		{[]string{"network", "set", "red", "--mtu", "1400"}, `weft: network "red" is not known; weft network ls lists them`},
+		{[]string{"network", "add", "blue", "10.1.0.0/16"}, `weft: network "blue" exists with id 4711; remove it first`},
+		{[]string{"status", "--socket", dir + "/absent"}, "weft: reach the daemon: there is no socket " + dir + "/absent" + cure},
+		{[]string{"--socket", long, "status"}, "weft: the path of the socket has 108 bytes and the kernel takes at most 107; choose a shorter one with --socket: " + long},
+		{[]string{"run", "--socket", long}, "weft: the path of the socket has 108 bytes and the kernel takes at most 107; choose a shorter one with --socket: " + long},
+		{[]string{"run", "--config", dir + "/absent"}, "weft: read config: open " + dir + "/absent: no such file or directory"},
+		{[]string{"run", "--config", config}, "weft: read config: " + config + `:4: network "blue": field "prefix" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing`},
+		{[]string{"run", "--config", good, "--network", "red=10.2.0.0/16,id=5"}, `weft: network "red": id 5 is that of network "blue" already; choose another`},
+	}
+	t.Setenv("WEFT_SOCKET", socket)
+	for _, tt := range tests {
+		code, stdout, stderr := weft(t, tt.args...)
+		if code != 1 || stdout != "" || stderr != tt.want+"\n" {
+			t.Errorf("weft %s\n got %d %q %s\nwant 1 %s", tt.args, code, stdout, stderr, tt.want)
+		}
+	}
+}
+
+// Whatever bytes come as arguments, an error is one line.
+func TestErrorsAreOneLine(t *testing.T) {
+	t.Setenv("WEFT_SOCKET", startFake(t, &fake{}))
+	for _, args := range [][]string{{"a\nb"}, {"status", "\x1b[2J\n"}, {"attach", "a\nb", "c\nd"}, {"network", "add", "n", "x\ny"}, {"status", "--a\nb"}, {"status", "-o", "\r\n"}} {
+		code, _, stderr := weft(t, args...)
+		if code != 2 || strings.Count(stderr, "\n") != 1 || strings.ContainsAny(stderr[:len(stderr)-1], "\n\r\x1b") {
+			t.Errorf("%q: got %d %q", args, code, stderr)
+		}
+	}
+}
+
+// The commands ask for what their arguments say.
+func TestCommandsAsk(t *testing.T) {
+	f := &fake{}
+	t.Setenv("WEFT_SOCKET", startFake(t, f))
+	tests := []struct{ args, asked, stdout string }{
+		{"network add red 10.2.0.0/16,fd00:2::/64,id=7 --gateway 10.2.0.1 --gateway fd00:2::1 --vrf v --range 10.2.0.5-10.2.0.9 --mtu 1400 --ageing 60",
+			"AddNetwork red=10.2.0.0/16,fd00:2::/64,id=7,gateway=10.2.0.1,gateway=fd00:2::1,vrf=v,range=10.2.0.5-10.2.0.9,mtu=1400,ageing=60",
+			"red: 10.2.0.0/16,fd00:2::/64, id 7, MTU 1450, gateway 10.2.0.1,fd00:2::1\n"},
+		{"network add blue 10.1.0.0/16,id=4711,mtu=1400", "AddNetwork blue=10.1.0.0/16,id=4711,mtu=1400", "blue: 10.1.0.0/16, id 4711, MTU 1450\n"},
+		{"network set blue --mtu 1400 --gateway 10.1.0.9 --ageing 0 --range none --vrf x", "SetNetwork blue=10.1.0.0/16,gateway=10.1.0.9,vrf=x,mtu=1400", "blue: 10.1.0.0/16, id 4711, MTU 1400\n"},
+		{"network rm blue", "RemoveNetwork blue false", ""},
+		{"network rm --force blue", "RemoveNetwork blue true", ""},
+		{"attach blue netns:web", "Attach blue netns:web [] mac= if=eth1 mtu=0 spoof=false", "web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
+		{"attach blue netns:/run/x 192.168.18.29/24@192.168.18.1 fd00::1/64 --mac U:<x> -i eth0 --mtu 1400 --allow-spoof",
+			"Attach blue netns:/run/x [192.168.18.29/24@192.168.18.1 fd00::1/64] mac=U:<x> if=eth0 mtu=1400 spoof=true",
+			"web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
+		{"detach blue netns:/run/x", "Detach blue netns:/run/x", ""},
+		{"peer add ovs 192.168.18.20,key=none --networks blue --csum --seq --encap gre", "AddPeer ovs=192.168.18.20,networks=blue,key=none,csum,seq,encap=gre", "ovs: 192.168.18.20, encap gre, MTU 1446, networks blue\n"},
+		{"peer rm ovs", "RemovePeer ovs", ""},
+		{"fdb add blue 02:00:00:00:00:01 peer:host2", "AddFDB blue 02:00:00:00:00:01 peer:host2", ""},
+		{"fdb rm blue 02:00:00:00:00:01", "RemoveFDB blue 02:00:00:00:00:01", ""},
+		{"fdb flush", "FlushFDB ", "flushed: 12\n"},
+		{"fdb flush blue", "FlushFDB blue", "flushed: 12\n"},
+	}
+	for _, tt := range tests {
+		f.asked = nil
+		code, stdout, stderr := weft(t, strings.Fields(tt.args)...)
+		if code != 0 || stderr != "" || stdout != tt.stdout || !reflect.DeepEqual(f.asked, []string{tt.asked}) {
+			t.Errorf("weft %s\n got %d %q %q, asked %q\nwant 0 %q, asked %q", tt.args, code, stdout, stderr, f.asked, tt.stdout, tt.asked)
+		}
+		code, stdout, stderr = weft(t, append([]string{"-o", "json"}, strings.Fields(tt.args)...)...)
+		if code != 0 || stderr != "" || !json.Valid([]byte(stdout)) {
+			t.Errorf("weft -o json %s\n got %d %q %q", tt.args, code, stdout, stderr)
+		}
+	}
+}
+
+// The pages that people read, in one golden file.
+func TestTablesGolden(t *testing.T) {
+	f := &fake{drops: []spec.Drop{
+		{At: "host2", Reason: "tx_toobig", Count: 3}, {At: "host2", Reason: "gre_key", Count: 0}, {At: "web", Reason: "tap_full", Count: 1234567},
+		{At: "switch", Reason: "gre_peer", Count: 2}, {At: "switch", Reason: "gre_short", Count: 0},
+	}}
+	t.Setenv("WEFT_SOCKET", startFake(t, f))
+	var got bytes.Buffer
+	show := func(args ...string) {
+		t.Helper()
+		code, stdout, stderr := weft(t, args...)
+		if code != 0 || stderr != "" {
+			t.Errorf("weft %s: got %d %s", args, code, stderr)
+		}
+		got.WriteString("$ weft " + strings.Join(args, " ") + "\n" + stdout + "\n")
+		for line := range strings.Lines(stdout) {
+			if len(line) > 101 && args[0] == "status" {
+				t.Errorf("line of %d columns: %s", len(line), line)
+			}
+		}
+	}
+	show("status")
+	show("network", "ls")
+	show("port", "ls")
+	show("peer", "ls")
+	show("fdb", "show")
+	show("drops")
+	f.degraded = []spec.Degraded{{What: "peer host2", Why: "no datagram for 41 s", Since: time.Now().Add(-90 * time.Second)}, {What: "port web", Why: "its container is gone", Since: time.Now().Add(-50 * time.Hour)}}
+	f.empty, f.drops = true, nil
+	show("status")
+	show("network", "ls")
+	show("drops")
+
+	const file = "testdata/tables.golden"
+	if *update {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("got\n%s", &got)
+	}
+}
+
+func TestStatusCheck(t *testing.T) {
+	f := &fake{}
+	t.Setenv("WEFT_SOCKET", startFake(t, f))
+	if code, _, stderr := weft(t, "status", "--check"); code != 0 || stderr != "" {
+		t.Errorf("well: got %d %s", code, stderr)
+	}
+	f.degraded = []spec.Degraded{{What: "peer host2", Why: "silent", Since: time.Now()}, {What: "port web", Why: "gone", Since: time.Now()}}
+	if code, stdout, stderr := weft(t, "status"); code != 0 || stderr != "" || !strings.Contains(stdout, "2 things wrong") {
+		t.Errorf("degraded, unchecked: got %d %s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr := weft(t, "status", "--check", "-o", "json")
+	if want := "weft: degraded: peer host2 (silent); port web (gone)\n"; code != 1 || stderr != want || !json.Valid([]byte(stdout)) {
+		t.Errorf("degraded: got %d %s%s\nwant 1 %s", code, stdout, stderr, want)
+	}
+}
+
+// Global flags stand before and behind the command, and before WEFT_SOCKET.
+func TestGlobalFlags(t *testing.T) {
+	socket := startFake(t, &fake{})
+	t.Setenv("WEFT_SOCKET", "/nowhere")
+	for _, args := range [][]string{
+		{"--socket", socket, "-o", "json", "network", "ls"},
+		{"network", "ls", "--socket", socket, "-o", "json"},
+		{"network", "--socket=" + socket, "ls", "--output=json"},
+		{"network", "-ojson", "ls", "--socket", socket},
+	} {
+		code, stdout, stderr := weft(t, args...)
+		var ns []spec.NetworkStatus
+		if err := json.Unmarshal([]byte(stdout), &ns); code != 0 || stderr != "" || err != nil || len(ns) != 2 {
+			t.Errorf("weft %s: got %d %s%s %v", args, code, stdout, stderr, err)
+		}
+	}
+}
+
+// A full disk or closed pipe behind stdout is an error, not silence.
+func TestOutputFails(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("no /dev/full here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	var diag bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, full, &diag); code != 1 || !strings.Contains(diag.String(), "no space left on device") {
+		t.Errorf("got %d %s", code, &diag)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, _ := weft(t, "version", "-o", "json")
+	var v struct{ Version, Go, Kernel string }
+	if err := json.Unmarshal([]byte(stdout), &v); code != 0 || err != nil || v.Version == "" || !strings.HasPrefix(v.Go, "go1.") || !strings.Contains(v.Kernel, ".") {
+		t.Errorf("got %d %s %v", code, stdout, err)
+	}
+}
+
+// Every command has an example, and help on stdout with exit code 0.
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	root := newRoot(&out, &out)
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+		code, stdout, stderr := weft(t, args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "Examples:\n") || !strings.Contains(stdout, "  -h, --help ") {
+			t.Errorf("weft %s: got %d %s\n%s", args, code, stderr, stdout)
+		}
+		if strings.Contains(stdout, "=true|false") {
+			t.Errorf("weft %s: switches look odd:\n%s", args, stdout)
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	if code, stdout, _ := weft(t); code != 0 || !strings.Contains(stdout, "Examples:") {
+		t.Errorf("without arguments: got %d %s", code, stdout)
+	}
+	if code, stdout, _ := weft(t, "help", "fdb", "add"); code != 0 || !strings.Contains(stdout, "weft fdb add NETWORK MAC PORT|peer:NAME") {
+		t.Errorf("help fdb add: got %d %s", code, stdout)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	t.Setenv("WEFT_SOCKET", startFake(t, &fake{}))
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"attach", ""}, "blue\ngreen\n"},
+		{[]string{"attach", "g"}, "green\n"},
+		{[]string{"detach", "blue", ""}, "pid:4711\nnetns:web\n"},
+		{[]string{"peer", "rm", ""}, "host2\n"},
+		{[]string{"network", "set", "b"}, "blue\n"},
+		{[]string{"fdb", "add", "blue", "02:00:00:00:00:01", ""}, "pid-4711\nweb\npeer:host2\n"},
+		{[]string{"fdb", "add", "blue", ""}, ""},
+		{[]string{"status", "-o", ""}, "table\njson\n"},
+		{[]string{"run", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n"},
+		{[]string{"attach", "--socket", "/nowhere", ""}, ""},
+	}
+	for _, tt := range tests {
+		code, stdout, _ := weft(t, append([]string{"__complete"}, tt.args...)...)
+		if code != 0 || stdout != tt.want+":4\n" {
+			t.Errorf("complete %q: got %d %q, want %q", tt.args, code, stdout, tt.want)
+		}
+	}
+	if code, stdout, _ := weft(t, "completion", "bash"); code != 0 || !strings.Contains(stdout, "__weft") {
+		t.Errorf("completion bash: got %d, %d bytes", code, len(stdout))
+	}
+}
+
+func TestShort(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 9999: "9999", 10000: "10k", 12345: "12.3k", 999499: "999k", 999500: "1M", 1 << 40: "1.1T", 1<<64 - 1: "18.4E"} {
+		if got := short(n); got != want {
+			t.Errorf("short(%d) = %s, want %s", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{-time.Second: "0s", 0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 3*time.Hour + 12*time.Minute: "3h12m", 50 * time.Hour: "2d2h"} {
+		if got := span(d); got != want {
+			t.Errorf("span(%v) = %s, want %s", d, got, want)
+		}
+	}
+}

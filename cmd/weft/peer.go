@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/spec"
+)
+
+func peerCommand(a *app) *cobra.Command {
+	return group("peer", "Peers, the switches of other hosts: add, remove, list", peerAdd(a), peerRm(a), peerLs(a))
+}
+
+func peerAdd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add NAME ADDR[,OPTION]...",
+		Short: "Add a peer",
+		Long: `Add a peer: the switch of another host, a weft, an Open vSwitch or anything else
+that speaks GRE. Each option may stand in the list or as a flag. Only peers are
+heard, so both ends have to name each other.`,
+		Example: `  weft peer add host2 192.168.18.17
+  weft peer add ovs 192.168.18.20,key=none,networks=blue --csum`,
+		Args: wantArgs(2, 2),
+	}
+	flags := cmd.Flags()
+	option(flags, "networks", "`A+B`: networks shared with it; default all")
+	option(flags, "key", "`none`: its frames have no GRE key, which makes it a peer of one network")
+	option(flags, "encap", "`auto` or gre: how frames are carried")
+	csum := flags.Bool("csum", false, "send GRE checksums")
+	seq := flags.Bool("seq", false, "send GRE sequence numbers and drop late datagrams; slower")
+	_ = cmd.RegisterFlagCompletionFunc("networks", a.completeArgs(networkNames))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		items := append(strings.Split(args[1], ","), optionItems(cmd.Flags())...)
+		if *csum {
+			items = append(items, "csum")
+		}
+		if *seq {
+			items = append(items, "seq")
+		}
+		p, err := spec.PeerFrom(args[0], items)
+		if err != nil {
+			return usageError{err}
+		}
+		got, err := a.client().AddPeer(cmd.Context(), p)
+		if err != nil {
+			return err
+		}
+		return a.print(got, func(w io.Writer) {
+			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: %s, encap %s, MTU %d, networks %s", got.Name, got.Address, got.Encap, got.MTU, strings.Join(got.Networks, ","))))
+		})
+	}
+	return cmd
+}
+
+func peerRm(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "rm NAME",
+		Short:             "Remove a peer",
+		Example:           "  weft peer rm host2",
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: a.completeArgs(peerNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkName("peer", args[0]); err != nil {
+				return err
+			}
+			return a.done(a.client().RemovePeer(cmd.Context(), args[0]))
+		},
+	}
+}
+
+func peerLs(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "ls",
+		Short:   "List the peers",
+		Example: "  weft peer ls",
+		Args:    wantArgs(0, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ps, err := a.client().Peers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(ps, func(w io.Writer) { peerTable(w, "NAME", ps) })
+		},
+	}
+}
+
+func peerTable(w io.Writer, first string, ps []spec.PeerStatus) {
+	var rows [][]string
+	for _, p := range ps {
+		rows = append(rows, []string{
+			p.Name, p.Address.String(), p.Encap, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), strings.Join(p.Networks, ","), p.Reason,
+		})
+	}
+	table(w, first+" ADDRESS ENCAP STATE MTU RX TX NETWORKS REASON", rows)
+}

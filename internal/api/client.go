@@ -1,0 +1,198 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"syscall"
+
+	"weft/internal/spec"
+)
+
+// Client asks a daemon. Its methods are those of Control; any goroutine may
+// call them. Their errors are one line: what the daemon refused and why, or
+// that it cannot be reached.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client of the daemon that listens on socket.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// Status returns everything at a glance.
+func (c *Client) Status(ctx context.Context) (s spec.Status, err error) {
+	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Networks returns the networks, sorted by name.
+func (c *Client) Networks(ctx context.Context) (ns []spec.NetworkStatus, err error) {
+	return ns, c.do(ctx, http.MethodGet, "/v1/networks", nil, &ns)
+}
+
+// AddNetwork makes a network.
+func (c *Client) AddNetwork(ctx context.Context, n spec.Network) (got spec.NetworkStatus, err error) {
+	return got, c.do(ctx, http.MethodPost, "/v1/networks", n, &got)
+}
+
+// SetNetwork changes a network.
+func (c *Client) SetNetwork(ctx context.Context, name string, ch spec.NetworkChange) (got spec.NetworkStatus, err error) {
+	return got, c.do(ctx, http.MethodPatch, "/v1/networks/"+url.PathEscape(name), ch, &got)
+}
+
+// RemoveNetwork removes a network, with its ports where force is set.
+func (c *Client) RemoveNetwork(ctx context.Context, name string, force bool) error {
+	q := ""
+	if force {
+		q = "?force=true"
+	}
+	return c.do(ctx, http.MethodDelete, "/v1/networks/"+url.PathEscape(name)+q, nil, nil)
+}
+
+// Ports returns the ports, sorted by name.
+func (c *Client) Ports(ctx context.Context) (ps []spec.PortStatus, err error) {
+	return ps, c.do(ctx, http.MethodGet, "/v1/ports", nil, &ps)
+}
+
+// Attach makes a port.
+func (c *Client) Attach(ctx context.Context, a spec.Attach) (got spec.PortStatus, err error) {
+	return got, c.do(ctx, http.MethodPost, "/v1/ports", a, &got)
+}
+
+// Detach removes a port.
+func (c *Client) Detach(ctx context.Context, network, target string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/ports"+query("network", network, "target", target), nil, nil)
+}
+
+// Peers returns the peers, sorted by name.
+func (c *Client) Peers(ctx context.Context) (ps []spec.PeerStatus, err error) {
+	return ps, c.do(ctx, http.MethodGet, "/v1/peers", nil, &ps)
+}
+
+// AddPeer makes a peer.
+func (c *Client) AddPeer(ctx context.Context, p spec.Peer) (got spec.PeerStatus, err error) {
+	return got, c.do(ctx, http.MethodPost, "/v1/peers", p, &got)
+}
+
+// RemovePeer removes a peer.
+func (c *Client) RemovePeer(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/peers/"+url.PathEscape(name), nil, nil)
+}
+
+// FDB returns the entries of one network, or of all where network is empty.
+func (c *Client) FDB(ctx context.Context, network string) (es []spec.FDBEntry, err error) {
+	return es, c.do(ctx, http.MethodGet, "/v1/fdb"+query("network", network), nil, &es)
+}
+
+// AddFDB makes a static entry; to is a port's name, or peer:NAME.
+func (c *Client) AddFDB(ctx context.Context, network, mac, to string) error {
+	return c.do(ctx, http.MethodPost, "/v1/fdb", FDBRequest{network, mac, to}, nil)
+}
+
+// RemoveFDB removes an entry.
+func (c *Client) RemoveFDB(ctx context.Context, network, mac string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/fdb"+query("network", network, "mac", mac), nil, nil)
+}
+
+// FlushFDB removes the learned entries of one network, or of all, and returns how many.
+func (c *Client) FlushFDB(ctx context.Context, network string) (int, error) {
+	var got Flushed
+	err := c.do(ctx, http.MethodPost, "/v1/fdb/flush"+query("network", network), nil, &got)
+	return got.Flushed, err
+}
+
+// Drops returns every drop reason with its count.
+func (c *Client) Drops(ctx context.Context) (ds []spec.Drop, err error) {
+	return ds, c.do(ctx, http.MethodGet, "/v1/drops", nil, &ds)
+}
+
+// query returns the pairs as the end of a URL, without those that are empty.
+func query(pairs ...string) string {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			v.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(v) == 0 {
+		return ""
+	}
+	return "?" + v.Encode()
+}
+
+// do sends body as JSON, where there is one, and reads the answer into got.
+func (c *Client) do(ctx context.Context, method, path string, body, got any) error {
+	if err := CheckSocketPath(c.socket); err != nil {
+		return err
+	}
+	var send io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("print request: %w", err)
+		}
+		send = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://weft"+path, send)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return refusal(resp)
+	}
+	if got == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(got); err != nil {
+		return fmt.Errorf("read answer from %s: %w; is a weft daemon of the same version behind it?", c.socket, err)
+	}
+	return nil
+}
+
+// refusal returns the daemon's error.
+func refusal(resp *http.Response) error {
+	var f failure
+	if err := json.NewDecoder(resp.Body).Decode(&f); err != nil || f.Error == "" {
+		return fmt.Errorf("the daemon answered %s without saying why; is it a weft of the same version?", resp.Status)
+	}
+	return errors.New(f.Error)
+}
+
+// unreachable says why there was no answer, and what to do about it.
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	const cure = "start it with `weft run` or name its socket with --socket"
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait for the daemon at %s: %w", c.socket, ctx.Err())
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("reach the daemon: there is no socket %s; %s", c.socket, cure)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("reach the daemon: nothing listens on %s any more; %s", c.socket, cure)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("reach the daemon: %s may not be opened by this user; use sudo, or become a member of the socket's group", c.socket)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("reach the daemon: it closed %s without an answer; see its log, and whether it still runs", c.socket)
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err // the URL in front of it is of our own making
+	}
+	return fmt.Errorf("reach the daemon: %w; %s", err, cure)
+}

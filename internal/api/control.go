@@ -1,0 +1,29 @@
+package api
+
+import "weft/internal/spec"
+
+// Control is what the server asks; *control.Controller is the real one. Its
+// methods are called from many goroutines at once.
+type Control interface {
+	Status() spec.Status
+
+	Networks() []spec.NetworkStatus
+	AddNetwork(n spec.Network) (spec.NetworkStatus, error)
+	SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error)
+	RemoveNetwork(name string, force bool) error
+
+	Ports() []spec.PortStatus
+	Attach(a spec.Attach) (spec.PortStatus, error)
+	Detach(network, target string) error
+
+	Peers() []spec.PeerStatus
+	AddPeer(p spec.Peer) (spec.PeerStatus, error)
+	RemovePeer(name string) error
+
+	FDB(network string) ([]spec.FDBEntry, error)
+	AddFDB(network, mac, to string) error
+	RemoveFDB(network, mac string) error
+	FlushFDB(network string) (int, error)
+
+	Drops() []spec.Drop
+}

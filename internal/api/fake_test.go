@@ -1,0 +1,124 @@
+package api
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"weft/internal/header"
+	"weft/internal/spec"
+)
+
+// fake is a Control that notes what it was asked and answers with what is set.
+type fake struct {
+	mu    sync.Mutex // guards calls
+	calls []any
+
+	err    error         // of every method that has one
+	block  chan struct{} // Attach waits for it, where set
+	sparse bool          // lists are nil rather than full
+}
+
+func (f *fake) note(call ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call...)
+	return f.err
+}
+
+var errRefused = errors.New(`network "blue" is not known; weft network ls lists them`)
+
+var (
+	aNetwork = spec.NetworkStatus{
+		Name: "blue", ID: 4711, VRF: "red", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")},
+		MTU: 1450, Ageing: 300, Range: "10.1.0.10-10.1.0.99", Origin: "api",
+	}
+	aPort = spec.PortStatus{
+		Name: "web", Network: "blue", Kind: "tap", Target: "netns:web", IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16")},
+		MTU: 1450, Up: true, RxFrames: 1, TxFrames: 2, RxBytes: 3, TxBytes: 4,
+	}
+	aPeer = spec.PeerStatus{
+		Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", State: "up", Reason: "heard 1 s ago", MTU: 1450, RxFrames: 5, TxFrames: 6,
+		Networks: []string{"blue"}, Origin: "declared",
+	}
+	someDrops = []spec.Drop{{At: "web", Reason: "tap_full", Count: 1}, {At: "switch", Reason: "gre_peer", Count: 2}}
+)
+
+func (f *fake) Status() spec.Status {
+	s := spec.Status{
+		Name: "host1", Version: "1.0", UptimeSeconds: 60, Networks: f.Networks(), Ports: f.Ports(), Peers: f.Peers(),
+		Frames: spec.Frames{In: 1, Generated: 2, Forwarded: 3, Local: 4, Copies: 5, Transmitted: 6, DroppedIn: 7, DroppedOut: 8},
+		Drops:  map[string]uint64{"gre_peer": 2},
+	}
+	if !f.sparse {
+		s.Degraded = []spec.Degraded{{What: "peer host2", Why: "silent", Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
+	}
+	return s
+}
+
+func (f *fake) Networks() []spec.NetworkStatus {
+	if f.sparse {
+		return []spec.NetworkStatus{{Name: "b"}, {Name: "a"}}
+	}
+	return []spec.NetworkStatus{aNetwork}
+}
+
+func (f *fake) AddNetwork(n spec.Network) (spec.NetworkStatus, error) { return aNetwork, f.note(n) }
+
+func (f *fake) SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error) {
+	return aNetwork, f.note(name, ch)
+}
+
+func (f *fake) RemoveNetwork(name string, force bool) error { return f.note(name, force) }
+
+func (f *fake) Ports() []spec.PortStatus {
+	if f.sparse {
+		return []spec.PortStatus{{Name: "b", Network: "y"}, {Name: "b", Network: "x"}, {Name: "a"}}
+	}
+	return []spec.PortStatus{aPort}
+}
+
+func (f *fake) Attach(a spec.Attach) (spec.PortStatus, error) {
+	err := f.note(a)
+	if f.block != nil {
+		<-f.block
+	}
+	return aPort, err
+}
+
+func (f *fake) Detach(network, target string) error { return f.note(network, target) }
+
+func (f *fake) Peers() []spec.PeerStatus {
+	if f.sparse {
+		return nil
+	}
+	return []spec.PeerStatus{aPeer}
+}
+
+func (f *fake) AddPeer(p spec.Peer) (spec.PeerStatus, error) { return aPeer, f.note(p) }
+
+func (f *fake) RemovePeer(name string) error { return f.note(name) }
+
+func (f *fake) FDB(network string) ([]spec.FDBEntry, error) {
+	if f.sparse {
+		return nil, f.note(network)
+	}
+	return []spec.FDBEntry{
+		{Network: "blue", MAC: header.MAC(2), Peer: "host2", Kind: "learned", AgeSeconds: 7},
+		{Network: "blue", MAC: header.MAC(1), Port: "web", Kind: "attached"},
+	}, f.note(network)
+}
+
+func (f *fake) AddFDB(network, mac, to string) error { return f.note(network, mac, to) }
+
+func (f *fake) RemoveFDB(network, mac string) error { return f.note(network, mac) }
+
+func (f *fake) FlushFDB(network string) (int, error) { return 12, f.note(network) }
+
+func (f *fake) Drops() []spec.Drop {
+	if f.sparse {
+		return nil
+	}
+	return someDrops
+}

@@ -1,0 +1,152 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"weft/internal/spec"
+)
+
+// route is one thing that can be asked for.
+type route struct {
+	pattern string   // as http.ServeMux wants it
+	query   []string // parameters behind the path; others are refused
+	handle  func(c Control, r *http.Request) (any, error)
+}
+
+// routes is the whole API. A nil answer is sent as {}.
+var routes = []route{
+	{"GET /v1/status", nil, func(c Control, r *http.Request) (any, error) { return status(c.Status()), nil }},
+	{"GET /v1/drops", nil, func(c Control, r *http.Request) (any, error) { return drops(c.Drops()), nil }},
+
+	{"GET /v1/networks", nil, func(c Control, r *http.Request) (any, error) { return networks(c.Networks()), nil }},
+	{"POST /v1/networks", nil, func(c Control, r *http.Request) (any, error) {
+		var n spec.Network
+		if err := decodeValid(r, &n); err != nil {
+			return nil, err
+		}
+		got, err := c.AddNetwork(n)
+		return network(got), err
+	}},
+	{"PATCH /v1/networks/{name}", nil, func(c Control, r *http.Request) (any, error) {
+		var ch spec.NetworkChange
+		if err := decode(r, &ch); err != nil {
+			return nil, err
+		}
+		got, err := c.SetNetwork(r.PathValue("name"), ch)
+		return network(got), err
+	}},
+	{"DELETE /v1/networks/{name}", []string{"force"}, func(c Control, r *http.Request) (any, error) {
+		force := r.URL.Query().Get("force")
+		if !slices.Contains([]string{"", "true", "false"}, force) {
+			return nil, badRequest("force is true or false, not %q", force)
+		}
+		return nil, c.RemoveNetwork(r.PathValue("name"), force == "true")
+	}},
+
+	{"GET /v1/ports", nil, func(c Control, r *http.Request) (any, error) { return ports(c.Ports()), nil }},
+	{"POST /v1/ports", nil, func(c Control, r *http.Request) (any, error) {
+		var a spec.Attach
+		if err := decodeValid(r, &a); err != nil {
+			return nil, err
+		}
+		got, err := c.Attach(a)
+		return port(got), err
+	}},
+	// A target may be a path, so it does not fit one element of a URL's path.
+	{"DELETE /v1/ports", []string{"network", "target"}, func(c Control, r *http.Request) (any, error) {
+		q := r.URL.Query()
+		return nil, c.Detach(q.Get("network"), q.Get("target"))
+	}},
+
+	{"GET /v1/peers", nil, func(c Control, r *http.Request) (any, error) { return peers(c.Peers()), nil }},
+	{"POST /v1/peers", nil, func(c Control, r *http.Request) (any, error) {
+		var p spec.Peer
+		if err := decodeValid(r, &p); err != nil {
+			return nil, err
+		}
+		got, err := c.AddPeer(p)
+		return peer(got), err
+	}},
+	{"DELETE /v1/peers/{name}", nil, func(c Control, r *http.Request) (any, error) { return nil, c.RemovePeer(r.PathValue("name")) }},
+
+	{"GET /v1/fdb", []string{"network"}, func(c Control, r *http.Request) (any, error) {
+		got, err := c.FDB(r.URL.Query().Get("network"))
+		return fdb(got), err
+	}},
+	{"POST /v1/fdb", nil, func(c Control, r *http.Request) (any, error) {
+		var e FDBRequest
+		if err := decode(r, &e); err != nil {
+			return nil, err
+		}
+		return nil, c.AddFDB(e.Network, e.MAC, e.To)
+	}},
+	{"DELETE /v1/fdb", []string{"network", "mac"}, func(c Control, r *http.Request) (any, error) {
+		q := r.URL.Query()
+		return nil, c.RemoveFDB(q.Get("network"), q.Get("mac"))
+	}},
+	{"POST /v1/fdb/flush", []string{"network"}, func(c Control, r *http.Request) (any, error) {
+		n, err := c.FlushFDB(r.URL.Query().Get("network"))
+		return Flushed{n}, err
+	}},
+}
+
+// FDBRequest asks for a static FDB entry.
+type FDBRequest struct {
+	Network string `json:"network"`
+	MAC     string `json:"mac"`
+	To      string `json:"to"` // a port's name, or peer:NAME
+}
+
+// Flushed says how many learned entries were removed.
+type Flushed struct {
+	Flushed int `json:"flushed"`
+}
+
+// requestError is a request that cannot be understood, whatever the state.
+type requestError struct{ error }
+
+func badRequest(format string, args ...any) error {
+	return requestError{fmt.Errorf(format, args...)}
+}
+
+// decode reads the body as one JSON value without unknown fields.
+func decode(r *http.Request, into any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it is empty")
+		}
+		return badRequest("read request: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("read request: something follows the JSON value")
+	}
+	return nil
+}
+
+// decodeValid reads the body and asks the value whether it makes sense.
+func decodeValid(r *http.Request, into interface{ Validate() error }) error {
+	if err := decode(r, into); err != nil {
+		return err
+	}
+	if err := into.Validate(); err != nil {
+		return requestError{err}
+	}
+	return nil
+}
+
+// checkQuery refuses parameters that the route does not know.
+func checkQuery(r *http.Request, known []string) error {
+	for key := range r.URL.Query() {
+		if !slices.Contains(known, key) {
+			return badRequest("parameter %q is not known here", key)
+		}
+	}
+	return nil
+}
