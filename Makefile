@@ -1,0 +1,65 @@
+# weft: build, try, test. `make` alone lists the targets.
+#
+# On a Debian 12 with Go, git and make, `make demo` and `make test` do all
+# their own set-up.
+
+SHELL       := /bin/bash -o pipefail
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+FUZZTIME    ?= 10s
+LINTER      := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+PACKAGES    := openvswitch-switch iperf3 tshark iproute2
+COMPILER    := gcc libc6-dev
+REPORT      := $(GO) run ./internal/testreport
+
+.PHONY: help deps build demo test test-long race lint fuzz bench cover clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+deps: ## install the Debian packages that tests use (as root; else say which)
+	@internal/deps/install.sh $(PACKAGES)
+
+build: ## the program, bin/weft
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/weft ./cmd/weft
+
+demo: build ## two hosts and three containers on this machine (as root)
+	@bin/weft demo
+
+test: deps ## vet and every test but the long ones, none from a cache; as root also those in namespaces
+	$(GO) vet ./...
+	$(GO) test -count=1 -json ./... | $(REPORT)
+
+test-long: deps ## also the tests that take minutes
+	$(GO) vet ./...
+	WEFT_LONG=1 $(GO) test -count=1 -json -timeout 60m ./... | $(REPORT)
+
+race: deps ## every test under the race detector, which needs a C compiler
+	@internal/deps/install.sh $(COMPILER)
+	CGO_ENABLED=1 $(GO) test -count=1 -json -race -timeout 30m ./... | $(REPORT)
+
+lint: ## golangci-lint; the first run builds it
+	nice -n 19 $(GO) run $(LINTER) run ./...
+
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	$(GO) test -list '^Fuzz' ./... \
+	| awk '/^Fuzz/ {name[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, name[i]; n = 0}' \
+	| while read -r package target; do \
+		echo "== $$package $$target" && \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	done
+
+bench: deps build ## weft beside the kernel bridge and Open vSwitch (as root; BENCH='--rounds 3' and the like)
+	$(GO) run ./bench $(BENCH)
+
+cover: deps ## test coverage, daemons in namespaces included; by line in bin/cover.html
+	@rm -rf bin/cover && mkdir -p bin/cover
+	$(GO) build -cover -coverpkg=./... -o bin/cover/weft ./cmd/weft
+	GOCOVERDIR=$(CURDIR)/bin/cover WEFT_BIN=$(CURDIR)/bin/cover/weft \
+		$(GO) test -count=1 -json -coverpkg=./... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover | $(REPORT)
+	$(GO) tool covdata textfmt -i=bin/cover -o bin/cover.out
+	$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+	$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+clean: ## remove what the targets above made
+	rm -rf bin
