@@ -1,0 +1,91 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weft/internal/lab"
+)
+
+var scratch string // removed when the tests are over
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "weft"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if lab.Check() == nil {
+		if err := lab.Sweep(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	// For daemons and clients built with the race detector: stop at the first
+	// race, and do not sleep a second before every exit.
+	os.Setenv("GORACE", "halt_on_error=1 atexit_sleep_ms=0")
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+// weftBinary builds weft once, with the race detector where the tests have it.
+var weftBinary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("WEFT_BIN"); path != "" {
+		return path, nil
+	}
+	path := filepath.Join(scratch, "weft")
+	args := []string{"build", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "weft/cmd/weft")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build weft: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// answer is what one run of the command line said.
+type answer struct {
+	out, err string
+	code     int
+}
+
+// weft runs the binary to its end. Arguments stand as a user types them, split
+// at spaces.
+func weft(t *testing.T, line string, args ...string) answer {
+	t.Helper()
+	path, err := weftBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append(strings.Fields(line), args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("run weft %s: %v", line, err)
+	}
+	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// parse reads JSON into v.
+func parse(t *testing.T, what, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("%s: %v in %q", what, err, text)
+	}
+}

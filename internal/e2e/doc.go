@@ -1,0 +1,16 @@
+// Package e2e tests the weft binary from outside: daemons in namespaces that
+// stand for hosts, driven by the commands that a user types, and real traffic
+// between namespaces that stand for containers.
+//
+//	container a1                container a2
+//	     | eth1                      | eth1
+//	+----+--------+            +-----+-------+
+//	| host 1 weft |=== GRE ====| host 2 weft |   or Open vSwitch, or the test itself
+//	+-------------+  eth0 eth0 +-------------+
+//	    192.0.2.1                  192.0.2.2
+//
+// It has test files only, and needs root. What a test needs beyond that it
+// names when it is missing, and is skipped; where the environment variable CI
+// is set it fails. WEFT_BIN names a binary to be tested instead of one built
+// from the tree.
+package e2e
