@@ -94,13 +94,15 @@ func (c configurator) setMTU() error {
 }
 
 // setIPv6 turns off what would give the container addresses that nobody
-// manages, and turns IPv6 on where an address asks for it: Docker disables it in
-// containers by default. A kernel without IPv6 is an error only for such an address.
+// manages, has its link-local address made of the MAC (the only one that the
+// switch lets pass), and turns IPv6 on where an address asks for it: Docker
+// disables it in containers by default. A kernel without IPv6 is an error only
+// for such an address.
 func (c configurator) setIPv6() error {
 	dir := "/proc/sys/net/ipv6/conf/" + c.cfg.IfName + "/" // as the thread's namespace has it
-	keys := []struct{ name, value string }{{"accept_ra", "0"}, {"autoconf", "0"}, {"disable_ipv6", "0"}}
+	keys := []struct{ name, value string }{{"accept_ra", "0"}, {"autoconf", "0"}, {"addr_gen_mode", "0"}, {"disable_ipv6", "0"}}
 	if !c.cfg.wantsIPv6() {
-		keys = keys[:2]
+		keys = keys[:3]
 	}
 	for _, k := range keys {
 		err := os.WriteFile(dir+k.name, []byte(k.value), 0)

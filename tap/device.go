@@ -12,11 +12,12 @@ import (
 )
 
 // Device is one TAP, open at its first queue, with virtio headers. It comes
-// from Create, Reopen or Adopt.
+// from Create, Reopen, Recover or Adopt.
 //
-// One goroutine at a time may Read, any number may Write beside it. Close and
-// Remove are for when neither is under way or will be called again: the kernel
-// gives a closed descriptor's number to the next file that is opened.
+// One goroutine at a time may Read, any number may Write and WriteV beside it.
+// Close and Remove are for when none of them is under way or will be called
+// again: the kernel gives a closed descriptor's number to the next file that is
+// opened.
 type Device struct {
 	fd   atomic.Int32 // -1 once closed
 	pins bool
@@ -75,6 +76,25 @@ func (d *Device) Write(buf []byte) error {
 	}
 	for {
 		_, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(d.fd.Load()), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		switch errno {
+		case 0:
+			return nil
+		case syscall.EINTR:
+		default:
+			return gone(errno)
+		}
+	}
+}
+
+// WriteV is Write for a frame in parts, the first of which begins with the
+// virtio header; at most 1,024 parts, UIO_MAXIOV in linux/uio.h. Neither iov nor
+// what it points to is kept. Errors are those of Write.
+func (d *Device) WriteV(iov []syscall.Iovec) error {
+	if len(iov) == 0 {
+		return syscall.EINVAL
+	}
+	for {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(d.fd.Load()), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 		switch errno {
 		case 0:
 			return nil

@@ -3,6 +3,7 @@ package tap
 import (
 	"bytes"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,6 +125,53 @@ func TestWriteReachesContainer(t *testing.T) {
 	}
 }
 
+// A frame in parts is received as one.
+func TestWriteVReachesContainer(t *testing.T) {
+	c := newContainer(t)
+	d := c.withNeighbour()
+	var sock int
+	c.do(func() (err error) {
+		sock, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Bind(sock, &unix.SockaddrInet4{Port: 7777})
+	})
+	defer unix.Close(sock)
+
+	frame := udpFrame([]byte("hello in parts"))
+	end := len(frame)
+	if err := d.WriteV(vector(frame[:end-9], frame[end-9:end-3], frame[end-3:])); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	n, _, err := unix.Recvfrom(sock, buf, unix.MSG_DONTWAIT) // delivered before WriteV returned
+	if err != nil || string(buf[:n]) != "hello in parts" {
+		t.Errorf("received %q, %v, want hello in parts", buf[:n], err)
+	}
+	if err := d.WriteV(vector(frame[:12], frame[12:offload.HeaderLen+13])); err != unix.EINVAL {
+		t.Errorf("write of 13 bytes = %v, want EINVAL", err)
+	}
+	if err := d.WriteV(nil); err != unix.EINVAL {
+		t.Errorf("write of nothing = %v, want EINVAL", err)
+	}
+	link := c.link("eth1")
+	c.do(func() error { return netlink.LinkSetDown(link) })
+	if err := d.WriteV(vector(frame)); err != unix.EIO {
+		t.Errorf("write to a link that is down = %v, want EIO", err)
+	}
+}
+
+// vector points to parts, none of them empty.
+func vector(parts ...[]byte) (iov []syscall.Iovec) {
+	for _, p := range parts {
+		v := syscall.Iovec{Base: &p[0]}
+		v.SetLen(len(p))
+		iov = append(iov, v)
+	}
+	return iov
+}
+
 // udpFrame is from 10.1.1.9 to 10.1.1.2 port 7777, without a UDP checksum,
 // behind a zero virtio header.
 func udpFrame(payload []byte) []byte {
@@ -168,11 +216,22 @@ func wantGone(t *testing.T, d *Device) {
 	if got, ok := pollFor(t, d, 0, 15*time.Second); !ok || got&unix.POLLERR == 0 {
 		t.Fatalf("poll = %#x, %t, want POLLERR", got, ok)
 	}
-	if _, err := d.Read(make([]byte, 100)); err != unix.EBADFD {
+	_, err := d.Read(make([]byte, 100))
+	for range 1000 { // POLLERR is there a moment before the kernel detaches the queue
+		if err == unix.EBADFD {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		_, err = d.Read(make([]byte, 100))
+	}
+	if err != unix.EBADFD {
 		t.Errorf("Read = %v, want EBADFD", err)
 	}
 	if err := d.Write(make([]byte, 100)); err != unix.EBADFD {
 		t.Errorf("Write = %v, want EBADFD", err)
+	}
+	if err := d.WriteV(vector(make([]byte, 50), make([]byte, 50))); err != unix.EBADFD {
+		t.Errorf("WriteV = %v, want EBADFD", err)
 	}
 	if _, err := d.IfName(); !isGone(err) {
 		t.Errorf("IfName: %v, want EBADFD", err)
@@ -263,8 +322,15 @@ func TestReadWriteNoAllocs(t *testing.T) {
 	echo := make([]byte, 2000)
 	buf := make([]byte, offload.HeaderLen+offload.MaxFrame)
 	frame := udpFrame([]byte("x"))
+	iov := vector(frame[:20], frame[20:])
 	allocs := testing.AllocsPerRun(1000, func() {
 		if err := d.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := unix.Read(other, echo); n != len(frame) || err != nil {
+			t.Fatalf("Write sent %d bytes, %v, want %d", n, err, len(frame))
+		}
+		if err := d.WriteV(iov); err != nil {
 			t.Fatal(err)
 		}
 		n, err := unix.Read(other, echo)

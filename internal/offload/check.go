@@ -8,9 +8,10 @@ import (
 // Bounds on what a container may ask to be cut, so that one frame does not
 // become a flood.
 const (
-	minTCPSegment  = 48  // bytes of payload; TCP_MIN_SND_MSS in linux/include/net/tcp.h
-	maxUDPSegments = 128 // UDP_MAX_SEGMENTS in linux/include/linux/udp.h
-	minFrame       = 60  // Ethernet pads shorter frames up to this, the FCS not counted
+	minTCPSegment  = 48    // bytes of payload; TCP_MIN_SND_MSS in linux/include/net/tcp.h
+	maxUDPSegments = 128   // UDP_MAX_SEGMENTS in linux/include/linux/udp.h
+	minEtherType   = 0x600 // below, the field is a length (IEEE 802.3 section 3.2.6)
+	minFrame       = 60    // Ethernet pads shorter frames up to this, the FCS not counted
 )
 
 // Check compares the virtio header h, as a container's TAP gave it, with the
@@ -120,6 +121,9 @@ func checkInner(h Header, frame []byte, p packet) (Header, drop.Reason) {
 func checkOther(h Header, frame []byte, p packet, typ uint16) (Header, drop.Reason) {
 	switch typ {
 	case header.TypeIPv4, header.TypeIPv6, header.TypeARP:
+		return Header{}, drop.TapVirtio
+	}
+	if typ < minEtherType { // 802.2: completed, the checksum could become a protocol type
 		return Header{}, drop.TapVirtio
 	}
 	return checkRange(h, frame, p.l3)

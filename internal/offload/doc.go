@@ -8,13 +8,14 @@
 //	TAP -> Check -> [virtio header][super-frame] ------------> TAP
 //	                      |                        ^
 //	                      v                        |
-//	               Splitter, Complete           FromWire
+//	               Splitter, Complete        FromWire, Merger
 //	                      |                        |
-//	                      +---> segments ~ GRE ~ merged by GRO
+//	                      +---> segments ~ GRE ~ segments, or merged by GRO
 //
 // Check makes a header that a container had a hand in trustworthy; FromWire
-// finds out the header of a frame that came without one. Everything else
-// relies on a header from these two and on the frame being the same as then.
+// finds out the header of a frame that came without one, and a Merger joins the
+// segments that nobody else did. Everything else relies on a header from Check or
+// FromWire and on the frame being the same as then.
 //
 // Not here: reading and writing TAPs (tap), GRE (encap), what a network's MTU
 // is and what becomes of frames that exceed it (dataplane).

@@ -57,6 +57,17 @@ func Partial(frame []byte) bool {
 	return partial
 }
 
+// PartialBare is Partial for an IP packet without Ethernet header, of which typ
+// is the EtherType.
+func PartialBare(typ uint16, b []byte) bool {
+	p, ok := packetAt(b, typ, 0)
+	if !ok {
+		return false
+	}
+	_, partial := partialHeader(b, p)
+	return partial
+}
+
 // partialHeader returns the header for a packet whose checksum is partial.
 //
 // A complete checksum may happen to equal the pseudo-header sum, once in 65,535

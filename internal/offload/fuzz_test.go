@@ -134,6 +134,9 @@ func FuzzFromWire(f *testing.F) {
 			if h.NeedsCsum() != Partial(frame) {
 				t.Fatalf("Partial is %v beside %+v", Partial(frame), h)
 			}
+			if typ, l3 := header.Ethernet(frame).L3(); Partial(frame) != PartialBare(typ, frame[l3:]) {
+				t.Fatalf("Partial is %v, but PartialBare %v", Partial(frame), !Partial(frame))
+			}
 			if LongestSegment(h, frame) > l3+int(mtu) {
 				t.Fatalf("%+v: segments of up to %d bytes, MTU %d", h, LongestSegment(h, frame), mtu)
 			}
@@ -148,5 +151,22 @@ func FuzzFromWire(f *testing.F) {
 		default:
 			t.Fatalf("reason %v", reason)
 		}
+	})
+}
+
+// FuzzMerge lets the input decide what traffic there is.
+func FuzzMerge(f *testing.F) {
+	for i := range 8 {
+		f.Add(slices.Repeat([]byte{byte(i), byte(31 * i), byte(7 * i)}, 40))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkTraffic(t, func(n int) int {
+			if len(b) == 0 {
+				b = []byte{23} // no fault: a loss for ever would have no end
+			}
+			v := int(b[0])
+			b = b[1:]
+			return v % n
+		})
 	})
 }

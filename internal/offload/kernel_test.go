@@ -3,17 +3,18 @@ package offload
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,7 @@ import (
 
 // cable joins the TAPs of two namespaces and does to each frame what the test
 // asks for. Two goroutines carry frames; both end when the TAPs are closed.
+// send writes the parts of a frame as such, by writev(2).
 type cable struct {
 	way    func(h Header, frame []byte, send func(h Header, parts ...[]byte))
 	supers [256]atomic.Int64 // super-frames by type
@@ -35,15 +37,22 @@ type cable struct {
 func (c *cable) carry(from, to *os.File) {
 	defer c.wg.Done()
 	buf := make([]byte, HeaderLen+MaxFrame)
-	out := make([]byte, 0, HeaderLen+MaxFrame)
+	raw, err := to.SyscallConn()
+	if err != nil {
+		c.fail(err)
+		return
+	}
 	send := func(h Header, parts ...[]byte) {
-		out = out[:HeaderLen]
-		h.Put(out)
-		for _, p := range parts {
-			out = append(out, p...)
-		}
-		if _, err := to.Write(out); err != nil && !errors.Is(err, os.ErrClosed) {
-			c.fail(fmt.Errorf("write %+v, %d bytes: %w", h, len(out)-HeaderLen, err))
+		head := make([]byte, HeaderLen)
+		h.Put(head)
+		vector := append([][]byte{head}, parts...)
+		var werr error
+		err := raw.Write(func(fd uintptr) bool {
+			_, werr = unix.Writev(int(fd), vector)
+			return werr != unix.EAGAIN
+		})
+		if err == nil && werr != nil { // err: the TAP is closed
+			c.fail(fmt.Errorf("write %+v in %d parts: %w", h, len(vector), werr))
 		}
 	}
 	for {
@@ -89,6 +98,35 @@ func cut(h Header, frame []byte, send func(Header, ...[]byte)) {
 	}
 }
 
+var mergedFrames atomic.Int64 // by rejoined
+
+// rejoined sends what a wire would carry and a Merger joined again: ten segments
+// at a time, so that super-frames and their ends are others than before.
+func rejoined(h Header, frame []byte, send func(Header, ...[]byte)) {
+	m, parts := new(Merger), [][]byte{}
+	flush := func() {
+		for i := range m.Len() {
+			it := m.Item(i)
+			mergedFrames.Add(int64(it.Frames - 1))
+			parts = parts[:0]
+			for _, v := range it.Vector {
+				parts = append(parts, unsafe.Slice(v.Base, v.Len))
+			}
+			head := parts[0]
+			parts[0] = head[HeaderLen:]
+			send(ParseHeader(head), parts...)
+		}
+		m.Reset()
+	}
+	cut(h, frame, func(_ Header, parts ...[]byte) {
+		m.Add(1, withHeader(Header{}, slices.Concat(parts...)))
+		if m.used == 10 {
+			flush()
+		}
+	})
+	flush()
+}
+
 // guessed forgets the header and finds it again, as behind a tunnel. UDP can not
 // be merged there.
 func guessed(h Header, frame []byte, send func(Header, ...[]byte)) {
@@ -105,7 +143,7 @@ func guessed(h Header, frame []byte, send func(Header, ...[]byte)) {
 // What a real kernel sends passes Check, and what becomes of it another real
 // kernel takes for right: every byte arrives and no checksum is counted as wrong.
 func TestKernelNetns(t *testing.T) {
-	ways := map[string]func(Header, []byte, func(Header, ...[]byte)){"straight": straight, "cut": cut, "guessed": guessed}
+	ways := map[string]func(Header, []byte, func(Header, ...[]byte)){"straight": straight, "cut": cut, "rejoined": rejoined, "guessed": guessed}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			l := lab.ForTest(t)
@@ -131,6 +169,9 @@ func TestKernelNetns(t *testing.T) {
 				if c.supers[typ].Load() == 0 {
 					t.Errorf("no super-frame of %s was sent: nothing is proven", what)
 				}
+			}
+			if name == "rejoined" && mergedFrames.Load() == 0 {
+				t.Error("no segments were joined: nothing is proven")
 			}
 			if c.supers[GSOUDPL4].Load() == 0 {
 				t.Log("no super-frame of UDP was sent: the kernel cuts it before the TAP, as Linux before 6.2 does")

@@ -19,25 +19,33 @@ type packet struct {
 // ipPacket finds the IP packet in a frame of at least header.EthernetLen bytes,
 // which must be whole. typ and l3 are valid also where ok is false.
 func ipPacket(frame []byte) (p packet, typ uint16, ok bool) {
-	typ, p.l3 = header.Ethernet(frame).L3()
+	typ, l3 := header.Ethernet(frame).L3()
+	p, ok = packetAt(frame, typ, l3)
+	return p, typ, ok
+}
+
+// packetAt finds the headers of an IP packet that begins at l3; typ is its
+// EtherType. l3 is valid also where ok is false.
+func packetAt(frame []byte, typ uint16, l3 int) (p packet, ok bool) {
+	p.l3 = l3
 	var u header.Upper
 	switch typ {
 	case header.TypeIPv4:
-		ip, isIP := header.ParseIPv4(frame[p.l3:])
+		ip, isIP := header.ParseIPv4(frame[l3:])
 		if !isIP {
-			return p, typ, false
+			return p, false
 		}
-		u, ok, p.end = ip.Upper(), true, p.l3+len(ip)
+		u, ok, p.end = ip.Upper(), true, l3+len(ip)
 	case header.TypeIPv6:
-		ip, isIP := header.ParseIPv6(frame[p.l3:])
+		ip, isIP := header.ParseIPv6(frame[l3:])
 		if !isIP {
-			return p, typ, false
+			return p, false
 		}
 		u, ok = ip.Upper()
-		p.v6, p.end = true, p.l3+len(ip)
+		p.v6, p.end = true, l3+len(ip)
 	}
-	p.l4, p.proto, p.fragment = p.l3+u.Off, u.Proto, u.Fragment
-	return p, typ, ok
+	p.l4, p.proto, p.fragment = l3+u.Off, u.Proto, u.Fragment
+	return p, ok
 }
 
 // headersEnd returns where the payload of a whole TCP or UDP packet begins, and

@@ -6,10 +6,10 @@
 // It is a pair of SOCK_SEQPACKET sockets, pollable like a TAP. What differs:
 // there is no name, MTU, namespace or link state (a write never gets EIO); the
 // virtio header is passed on as written, nobody checks it, completes a checksum
-// or cuts a super-frame; a queue that is full makes Write return EAGAIN where a
-// TAP delivers at once; and when the other end is closed epoll says EPOLLHUP
-// where a TAP's says EPOLLERR. Read then returns EBADFD as with a TAP, but only
-// behind what was sent before; Write returns it at once.
+// or cuts a super-frame; a queue that is full makes Write and WriteV return
+// EAGAIN where a TAP delivers at once; and when the other end is closed epoll
+// says EPOLLHUP where a TAP's says EPOLLERR. Read then returns EBADFD as with a
+// TAP, but only behind what was sent before; Write and WriteV return it at once.
 package taptest
 
 import (

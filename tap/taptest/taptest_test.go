@@ -2,6 +2,8 @@ package taptest
 
 import (
 	"bytes"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +34,33 @@ func TestBothWays(t *testing.T) {
 	}
 	if _, err := d.Read(buf); err != unix.EAGAIN {
 		t.Errorf("Read of an empty queue = %v, want EAGAIN", err)
+	}
+}
+
+// A frame written in parts is one message.
+func TestWriteV(t *testing.T) {
+	d, c := New(t)
+	msg := make([]byte, offload.HeaderLen+offload.MaxFrame)
+	superHeader.Put(msg)
+	for i := range msg[offload.HeaderLen:] {
+		msg[offload.HeaderLen+i] = byte(i ^ i>>8)
+	}
+	var iov []syscall.Iovec
+	for part := range slices.Chunk(msg, 1040) {
+		v := syscall.Iovec{Base: &part[0]}
+		v.SetLen(len(part))
+		iov = append(iov, v)
+	}
+	if err := d.WriteV(iov); err != nil {
+		t.Fatalf("WriteV of %d parts: %v", len(iov), err)
+	}
+	h, got := c.Recv(time.Second)
+	if h != superHeader || !bytes.Equal(got, msg[offload.HeaderLen:]) {
+		t.Errorf("received %d bytes with %+v, want %d with %+v", len(got), h, offload.MaxFrame, superHeader)
+	}
+	c.Close()
+	if err := d.WriteV(iov); err != unix.EBADFD {
+		t.Errorf("WriteV = %v, want EBADFD", err)
 	}
 }
 
