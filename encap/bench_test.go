@@ -1,6 +1,7 @@
 package encap_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ type sink struct {
 
 func newSink(t testing.TB) *sink {
 	t.Helper()
-	var fds [3][2]int
+	var fds [5][2]int
 	for i := range fds {
 		p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -30,12 +31,18 @@ func newSink(t testing.TB) *sink {
 		fds[i] = p
 		t.Cleanup(func() { _ = unix.Close(p[1]) })
 	}
-	u, err := encap.OpenSockets(encap.Config{}, encap.Sockets{Peers: fds[0][0], Strangers: fds[1][0], Send: fds[2][0]})
+	send6, err := unix.Dup(fds[2][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := encap.OpenSockets(encap.Config{Local: []netip.Addr{local, local6}},
+		encap.Sockets{Peers: fds[0][0], Strangers: fds[1][0], Send: fds[2][0]},
+		encap.Sockets{V6: true, Peers: fds[3][0], Strangers: fds[4][0], Send: send6})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = u.Close() })
-	setPeers(t, u, peers...)
+	setPeers(t, u, append(peers[:len(peers):len(peers)], keyed6)...)
 	return &sink{u: u, s: u.NewSender(), wire: fds[2][1], loop: fds[0][1]}
 }
 
@@ -63,16 +70,25 @@ func TestNoAllocs(t *testing.T) {
 		pkts[5] = encap.Packet{Peer: keyed.ID, Proto: encap.ProtoTEB, Frame: super[:60]}
 		s.s.Send(pkts)
 	}
+	sendOther := func() {
+		pkts[0] = encap.Packet{Peer: keyed6.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: super}
+		pkts[1] = encap.Packet{Peer: keyed.ID, Proto: encap.ProtoIPv4, Key: 7, Header: h, Frame: super}
+		s.s.Send(pkts[:2])
+	}
 	if n := testing.AllocsPerRun(20, func() {
 		send()
 		if got, want := s.drain(), 2*43+3; got != want {
 			t.Fatalf("sent %d datagrams, want %d", got, want)
 		}
+		sendOther()
+		if got, want := s.drain(), 2*43; got != want {
+			t.Fatalf("sent %d datagrams over IPv6 and of bare IP, want %d", got, want)
+		}
 	}); n != 0 {
 		t.Errorf("Send: %v allocations", n)
 	}
 
-	r := s.u.Receiver()
+	r := s.u.Receivers()[0]
 	in := [][]byte{
 		outer(keyed.Addr, local, unhex(t, "2000 6558 00000007"), frame(1400)),
 		outer(ordered.Addr, local, unhex(t, "3000 6558 00000007 00000001"), frame(1400)),
@@ -135,6 +151,8 @@ func BenchmarkSend(b *testing.B) {
 		{"64KB_csum", super, h, summed},
 		{"1400B", super[:1400], offload.Header{}, keyed},
 		{"64B", super[:64], offload.Header{}, keyed},
+		{"64KB_IPv6", super, h, keyed6},
+		{"64B_IPv6", super[:64], offload.Header{}, keyed6},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			s := newSink(b)
@@ -158,7 +176,7 @@ func BenchmarkRecv(b *testing.B) {
 		b.Run(map[int]string{64: "64B", 1400: "1400B", 60000: "60KB"}[n], func(b *testing.B) {
 			s := newSink(b)
 			d := outer(keyed.Addr, local, unhex(b, "2000 6558 00000007"), frame(n))
-			r := s.u.Receiver()
+			r := s.u.Receivers()[0]
 			b.SetBytes(int64(n))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -15,7 +15,9 @@ import (
 // fuzzPeers is a table of one keyed and one keyless peer.
 func fuzzPeers(t testing.TB) *peerTable {
 	t.Helper()
-	tab, err := newPeerTable([]Peer{{ID: 1, Addr: addr("10.0.0.2")}, {ID: 2, Addr: addr("10.0.0.3"), Keyless: true}}, nil, &peerTable{})
+	tab, err := newPeerTable([]Peer{
+		{ID: 1, Addr: addr("10.0.0.2")}, {ID: 2, Addr: addr("10.0.0.3"), Keyless: true}, {ID: 3, Addr: addr("2001:db8::2")},
+	}, nil, &peerTable{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +28,11 @@ func fuzzPeers(t testing.TB) *peerTable {
 func openBytes(peers *peerTable, datagram []byte) (d Datagram) {
 	slot := make([]byte, Headroom+len(datagram))
 	copy(slot[Headroom:], datagram)
-	d.open(peers, slot, len(datagram), false)
+	if len(datagram) > 0 && datagram[0]>>4 == 6 {
+		d.open6(peers, slot, len(datagram), false)
+	} else {
+		d.open(peers, slot, len(datagram), false)
+	}
 	return d
 }
 
@@ -51,6 +57,10 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(datagram(gre))
 	}
+	f.Add(append([]byte{
+		0x60, 0x30, 0, 0, 0, 22, 47, 64, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+		0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+	}, 0x20, 0, 0x65, 0x58, 0, 0, 0, 7, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x88, 0xb5))
 	f.Add([]byte{0x46, 0, 0, 28, 0, 0, 0, 0, 64, 47, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1, 1, 1, 1, 1, 0x20, 0, 0x65, 0x58})
 	peers := fuzzPeers(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -64,6 +74,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
+		MergeECN(d.TOS, d.Proto, slices.Clone(d.Frame))
 		if len(d.Buf) != Headroom+len(d.Frame) || !bytes.HasSuffix(d.Buf, d.Frame) || d.Proto == ProtoTEB && len(d.Frame) < 14 {
 			t.Fatalf("frame of %d bytes in %d", len(d.Frame), len(d.Buf))
 		}
@@ -74,6 +85,9 @@ func FuzzDecode(f *testing.F) {
 // checkEncodedAgain encodes the fields of an accepted datagram.
 func checkEncodedAgain(t *testing.T, d Datagram, b []byte) {
 	ihl, total := int(b[0]&0xf)*4, int(b[2])<<8|int(b[3])
+	if b[0]>>4 == 6 {
+		ihl, total = 40, 40+(int(b[4])<<8|int(b[5]))
+	}
 	g, reason := ParseGRE(b[ihl:total])
 	if reason != drop.None {
 		t.Fatal(reason)

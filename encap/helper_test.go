@@ -22,7 +22,41 @@ var (
 	stranger = netip.MustParseAddr("10.0.0.99")
 
 	peers = []encap.Peer{keyed, keyless, ordered, summed, everyBit}
+
+	local6 = netip.MustParseAddr("2001:db8::1")
+	keyed6 = encap.Peer{ID: 11, Addr: netip.MustParseAddr("2001:db8::2")}
 )
+
+// over6 returns a with the same last byte in 2001:db8::/120.
+func over6(a netip.Addr) netip.Addr {
+	b := local6.As16()
+	b[15] = a.As4()[3]
+	return netip.AddrFrom16(b)
+}
+
+// bothVersions runs a test over IPv4 and over IPv6; at moves the addresses of
+// this file to either.
+func bothVersions(t *testing.T, test func(t *testing.T, at func(netip.Addr) netip.Addr)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, func(a netip.Addr) netip.Addr { return a }) })
+	t.Run("IPv6", func(t *testing.T) { test(t, over6) })
+}
+
+// peersAt returns the peers with other addresses.
+func peersAt(at func(netip.Addr) netip.Addr) (moved []encap.Peer) {
+	for _, p := range peers {
+		p.Addr = at(p.Addr)
+		moved = append(moved, p)
+	}
+	return moved
+}
+
+// headerLen returns the size of the outer header of a datagram.
+func headerLen(datagram []byte) int {
+	if datagram[0]>>4 == 6 {
+		return header.IPv6Len
+	}
+	return header.IPv4Len
+}
 
 func setPeers(t testing.TB, u *encap.Underlay, peers ...encap.Peer) {
 	t.Helper()
@@ -53,8 +87,22 @@ func frame(n int) []byte {
 	return b
 }
 
-// outer puts an outer IPv4 header before a GRE packet.
+// packet returns n bytes that begin like an IP packet of a version.
+func packet(version byte, n int) []byte {
+	b := frame(n)
+	if n > 0 {
+		b[0] = version<<4 | 5
+	}
+	return b
+}
+
+// outer puts an outer header before a GRE packet.
 func outer(src, dst netip.Addr, gre ...[]byte) []byte {
+	if src.Is6() {
+		b := append(make([]byte, header.IPv6Len), cat(gre...)...)
+		header.IPv6Fields{PayloadLength: len(b) - header.IPv6Len, NextHeader: header.ProtoGRE, HopLimit: 64, Src: src, Dst: dst}.Put(b)
+		return b
+	}
 	b := make([]byte, header.IPv4Len)
 	for _, part := range gre {
 		b = append(b, part...)
@@ -86,7 +134,7 @@ func withChecksum(gre ...[]byte) []byte {
 // recvOne returns the only datagram that is there.
 func recvOne(t testing.TB, u *encap.Underlay) encap.Datagram {
 	t.Helper()
-	ds, err := u.Receiver().Recv()
+	ds, err := u.Receivers()[0].Recv()
 	if err != nil || len(ds) != 1 {
 		t.Fatalf("Recv = %d datagrams, %v, want 1", len(ds), err)
 	}

@@ -17,26 +17,44 @@ type ICMPError struct {
 	Errno syscall.Errno // what the kernel makes of it, such as ENOPROTOOPT or EHOSTUNREACH
 	Type  uint8
 	Code  uint8
-	MTU   int        // of the next hop, in bytes, for "fragmentation needed"; else 0
+	MTU   int        // of the next hop, in bytes, for "fragmentation needed" and "packet too big"; else 0
 	From  netip.Addr // who said so
 }
 
-// Destination unreachable (RFC 792) and what its codes mean here.
-const icmpUnreachable = 3
+// What types and codes mean here: RFC 792, and RFC 4443 over IPv6.
+var (
+	icmpMeaning = map[[2]uint8]string{
+		{3, 0}: "network unreachable",
+		{3, 1}: "host unreachable",
+		{3, 2}: noSwitch,
+		{3, 3}: noTunnel,
+		{3, 4}: tooBig,
+	}
+	icmp6Meaning = map[[2]uint8]string{
+		{1, 0}: "network unreachable",
+		{1, 1}: "prohibited by a filter",
+		{1, 3}: "host unreachable",
+		{1, 4}: noTunnel,
+		{2, 0}: tooBig,
+		{4, 1}: noSwitch,
+	}
+)
 
-var unreachable = [...]string{
-	0: "network unreachable",
-	1: "host unreachable",
-	2: "protocol 47 unreachable: no switch runs there",
-	3: "port unreachable: GRE is known there, but not this tunnel",
-	4: "datagram too big for the path",
-}
+const (
+	noSwitch = "protocol 47 unreachable: no switch runs there"
+	noTunnel = "port unreachable: GRE is known there, but not this tunnel"
+	tooBig   = "datagram too big for the path"
+)
 
 // Error says what is wrong and who said so.
 func (e *ICMPError) Error() string {
-	what := fmt.Sprintf("ICMP type %d code %d", e.Type, e.Code)
-	if e.Type == icmpUnreachable && int(e.Code) < len(unreachable) {
-		what = unreachable[e.Code]
+	meaning, name := icmpMeaning, "ICMP"
+	if e.From.Is6() {
+		meaning, name = icmp6Meaning, "ICMPv6"
+	}
+	what := meaning[[2]uint8{e.Type, e.Code}]
+	if what == "" {
+		what = fmt.Sprintf("%s type %d code %d", name, e.Type, e.Code)
 	}
 	if e.MTU != 0 {
 		what += fmt.Sprintf(", MTU %d", e.MTU)
@@ -47,15 +65,15 @@ func (e *ICMPError) Error() string {
 // Unwrap returns the error number, for errors.Is.
 func (e *ICMPError) Unwrap() error { return e.Errno }
 
-// Errors drains the socket's error queue (ip(7), IP_RECVERR), a bounded number
+// Errors drains the socket's error queue (ip(7), IP_RECVERR; ipv6(7)), a bounded number
 // at a time, and calls f with an *ICMPError for each entry that names a peer: a
 // hint, never proof, since ICMP can be forged. Only the Receiver's worker calls
 // it, when FD is ready with EPOLLERR.
 func (r *Receiver) Errors(f func(PeerID, error)) {
-	if !r.u.sockets.raw { // a socketpair has no error queue and would give up a datagram
+	if !r.f.sockets.raw { // a socketpair has no error queue and would give up a datagram
 		return
 	}
-	fd := r.u.sockets.Peers
+	fd := r.f.sockets.Peers
 	peers := r.u.peers.Load()
 	var control [256]byte
 	for range errorBatch {
@@ -66,11 +84,7 @@ func (r *Receiver) Errors(f func(PeerID, error)) {
 		if err != nil {
 			break
 		}
-		dest, ok := to.(*unix.SockaddrInet4) // of the quoted datagram: the peer
-		if !ok {
-			continue
-		}
-		p := peers.byAddr[netip.AddrFrom4(dest.Addr)]
+		p := peers.byAddr[addrOf(to)] // to is the destination of the quoted datagram
 		if e := parseICMPError(control[:n]); p != nil && e != nil {
 			f(p.ID, e)
 		}
@@ -79,32 +93,59 @@ func (r *Receiver) Errors(f func(PeerID, error)) {
 	_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 }
 
+// addrOf returns the address of a socket address; invalid where it is no IP.
+func addrOf(s unix.Sockaddr) netip.Addr {
+	switch s := s.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(s.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(s.Addr)
+	}
+	return netip.Addr{}
+}
+
 // parseICMPError finds the struct sock_extended_err (linux/errqueue.h) in a
 // control message, and the address behind it; nil where it does not speak of an
 // ICMP message.
 func parseICMPError(control []byte) *ICMPError {
-	const (
-		errno, origin, kind, code, info = 0, 4, 5, 6, 8 // offsets
-		from                            = 16 + 4        // of sin_addr in the struct sockaddr_in that follows
-	)
 	msgs, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
 		return nil
 	}
 	for _, m := range msgs {
-		b := m.Data
-		if m.Header.Level != unix.IPPROTO_IP || m.Header.Type != unix.IP_RECVERR || len(b) < from+4 || b[origin] != unix.SO_EE_ORIGIN_ICMP {
-			continue
+		switch {
+		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR:
+			return parseExtendedError(m.Data, unix.SO_EE_ORIGIN_ICMP)
+		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_RECVERR:
+			return parseExtendedError(m.Data, unix.SO_EE_ORIGIN_ICMP6)
 		}
-		e := &ICMPError{
-			Errno: syscall.Errno(binary.NativeEndian.Uint32(b[errno:])),
-			Type:  b[kind], Code: b[code],
-			From: netip.AddrFrom4([4]byte(b[from:])),
-		}
-		if e.Errno == syscall.EMSGSIZE {
-			e.MTU = int(binary.NativeEndian.Uint32(b[info:]))
-		}
-		return e
 	}
 	return nil
+}
+
+// parseExtendedError reads struct sock_extended_err and the address of whoever
+// said so, which follows it.
+func parseExtendedError(b []byte, wantOrigin uint8) *ICMPError {
+	const (
+		errno, origin, kind, code, info = 0, 4, 5, 6, 8 // offsets
+		from4                           = 16 + 4        // of sin_addr in the struct sockaddr_in that follows
+		from6                           = 16 + 8        // of sin6_addr in the struct sockaddr_in6 that follows
+	)
+	size := from4 + 4
+	if wantOrigin == unix.SO_EE_ORIGIN_ICMP6 {
+		size = from6 + 16
+	}
+	if len(b) < size || b[origin] != wantOrigin {
+		return nil
+	}
+	e := &ICMPError{Errno: syscall.Errno(binary.NativeEndian.Uint32(b[errno:])), Type: b[kind], Code: b[code]}
+	if wantOrigin == unix.SO_EE_ORIGIN_ICMP {
+		e.From = netip.AddrFrom4([4]byte(b[from4:]))
+	} else {
+		e.From = netip.AddrFrom16([16]byte(b[from6:]))
+	}
+	if e.Errno == syscall.EMSGSIZE {
+		e.MTU = int(binary.NativeEndian.Uint32(b[info:]))
+	}
+	return e
 }

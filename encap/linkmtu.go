@@ -24,11 +24,22 @@ func openLinks() (*netlink.Handle, error) {
 // LinkMTU returns the L3 MTU, in bytes, of the link that holds the first local
 // address, as it is now; 1500 where there is none. It asks the kernel on every
 // call: not for the frame path.
-func (u *Underlay) LinkMTU() int {
+func (u *Underlay) LinkMTU() int { return u.mtuOf(u.first()) }
+
+// LinkMTUTo is LinkMTU with the first local address of the peer's version of IP.
+func (u *Underlay) LinkMTUTo(peer netip.Addr) int {
+	if f := u.family(peer.Unmap()); f != nil && len(f.local) > 0 {
+		return u.mtuOf(f.local[0])
+	}
+	return defaultMTU
+}
+
+// mtuOf returns the MTU of the link with a local address.
+func (u *Underlay) mtuOf(local netip.Addr) int {
 	if u.links == nil || len(u.local) == 0 {
 		return defaultMTU
 	}
-	mtu, err := linkMTU(u.links, u.local[0])
+	mtu, err := linkMTU(u.links, local)
 	if err != nil {
 		if !u.mtuUnknown.Swap(true) {
 			u.log.Warn("MTU of the underlay is unknown: taking 1500", "err", err)
@@ -55,4 +66,62 @@ func linkMTU(h *netlink.Handle, local netip.Addr) (int, error) {
 		return link.Attrs().MTU, nil
 	}
 	return 0, fmt.Errorf("no link has the local address %s", local)
+}
+
+// path is how a peer is reached.
+type path struct {
+	src netip.Addr // outer source; 0.0.0.0: the kernel puts in what the route says (raw(7), IP_HDRINCL); invalid: no route
+	mtu int        // of the link
+}
+
+// Refresh asks the kernel anew how peers are reached: the MTU of the link and,
+// where there is no local address, the source that the route picks. Until then
+// all stays as it was at SetPeers. Not for the frame path.
+func (u *Underlay) Refresh() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.peers.Store(u.peers.Load().withPaths(u.pathFinder()))
+	}
+}
+
+// pathFinder returns a function that says how a peer is reached. It asks once
+// where the local address decides, for each peer where the route does.
+func (u *Underlay) pathFinder() func(to netip.Addr) path {
+	known := map[*family]path{}
+	return func(to netip.Addr) path {
+		f := u.family(to)
+		if len(f.local) == 0 {
+			return u.routePath(to)
+		}
+		p, ok := known[f]
+		if !ok {
+			p = path{f.local[0], u.mtuOf(f.local[0])}
+			known[f] = p
+		}
+		return p
+	}
+}
+
+// routePath asks for the route to a peer. The kernel fills in the source of an
+// IPv4 header, but not that of an IPv6 header.
+func (u *Underlay) routePath(to netip.Addr) path {
+	p := path{netip.IPv4Unspecified(), defaultMTU}
+	if to.Is6() {
+		p.src = netip.Addr{}
+	}
+	if u.links == nil {
+		return p
+	}
+	routes, err := u.links.RouteGet(to.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return p
+	}
+	if src, ok := netip.AddrFromSlice(routes[0].Src); ok && to.Is6() {
+		p.src = src
+	}
+	if link, err := u.links.LinkByIndex(routes[0].LinkIndex); err == nil {
+		p.mtu = link.Attrs().MTU
+	}
+	return p
 }

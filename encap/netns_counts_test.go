@@ -13,11 +13,13 @@ import (
 
 // TestNetnsCounts: nobody reads while 500 datagrams arrive at a queue that holds
 // a few. What was read later and what was lost adds up.
-func TestNetnsCounts(t *testing.T) {
+func TestNetnsCounts(t *testing.T) { overBoth(t, testNetnsCounts) }
+
+func testNetnsCounts(t *testing.T, addrA, addrB netip.Addr) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB})
 	b.open(encap.Config{Local: []netip.Addr{addrB}})
-	r := b.u.Receiver()
+	r := b.u.Receivers()[0]
 	shrink := func(fd int) {
 		t.Helper()
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 10000); err != nil {
@@ -60,7 +62,7 @@ func TestNetnsCounts(t *testing.T) {
 		t.Errorf("overflow of %d without peers", n)
 	}
 
-	setPeers(t, b.u, encap.Peer{ID: 1, Addr: addrA})
+	b.setPeers(encap.Peer{ID: 1, Addr: addrA})
 	shrink(r.FD())
 	flood()
 	got := len(b.recv())
@@ -83,7 +85,7 @@ func TestNetnsNotForUs(t *testing.T) {
 	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA})
 	gre := cat([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 7}, frame(60))
 	a.do(func() error { return sendRaw(netip.MustParseAddr("10.0.0.255"), gre) })
-	r := b.u.Receiver()
+	r := b.u.Receivers()[0]
 	b.wait(r.StrangersFD(), unix.POLLIN)
 	if n := r.Strangers(); n != 1 {
 		t.Errorf("broadcast: counted %d, want 1", n)

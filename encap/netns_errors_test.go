@@ -16,13 +16,22 @@ import (
 )
 
 // TestNetnsSendErrors: each packet has its own error, and no other one's.
-func TestNetnsSendErrors(t *testing.T) {
+func TestNetnsSendErrors(t *testing.T) { overBoth(t, testNetnsSendErrors) }
+
+func testNetnsSendErrors(t *testing.T, addrA, addrB netip.Addr) {
 	a, b := twoHosts(t)
 	nowhere := encap.Peer{ID: 2, Addr: netip.MustParseAddr("192.0.2.1")}
+	most := 1500 - 20 - 8 // frame that fits the link
+	if addrB.Is6() {
+		nowhere.Addr = netip.MustParseAddr("2001:db8:1::1")
+		most = 1500 - 40 - 8
+	}
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB}, nowhere)
 	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA})
 
-	const most = 1500 - 20 - 8 // frame that fits the link
+	if got := a.u.Room(1, encap.ProtoTEB); got != most {
+		t.Errorf("room for frames of %d bytes, want %d", got, most)
+	}
 	h, super, _ := tcpSuper(t, 30000, most)
 	big := teb(1, super) // its segments have headers on top
 	big.Header = h
@@ -54,7 +63,9 @@ func TestNetnsSendErrors(t *testing.T) {
 }
 
 // TestNetnsLinkDown: sends fail while the link is down and work when it is back.
-func TestNetnsLinkDown(t *testing.T) {
+func TestNetnsLinkDown(t *testing.T) { overBoth(t, testNetnsLinkDown) }
+
+func testNetnsLinkDown(t *testing.T, addrA, addrB netip.Addr) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB})
 	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA})
@@ -67,6 +78,9 @@ func TestNetnsLinkDown(t *testing.T) {
 	if err := a.SetLink("under0", true); err != nil {
 		t.Fatal(err)
 	}
+	if addrA.Is6() { // a link that goes down loses its IPv6 addresses
+		a.addAddr(addrA)
+	}
 	if got := a.send(teb(1, frame(60))); got[0] != drop.None {
 		t.Errorf("link up again: got %v", got[0])
 	}
@@ -77,7 +91,7 @@ func TestNetnsLinkDown(t *testing.T) {
 func TestNetnsErrors(t *testing.T) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 6, Addr: addrB}, encap.Peer{ID: 7, Addr: netip.MustParseAddr("10.0.0.77")})
-	r := a.u.Receiver()
+	r := a.u.Receivers()[0]
 	errorsOf := func() (got []error) {
 		a.wait(r.FD(), unix.POLLERR)
 		if ds, err := r.Recv(); len(ds) != 0 || err != nil {
@@ -148,7 +162,7 @@ func TestNetnsErrorNotQueued(t *testing.T) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 6, Addr: addrB})
 	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA})
-	r := a.u.Receiver()
+	r := a.u.Receivers()[0]
 	if err := unix.SetsockoptInt(r.FD(), unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -14,16 +14,21 @@ import (
 
 // TestNetnsMerged forces what happens on real links all the time: the receiving
 // kernel merges TCP segments inside GRE before the raw socket sees them.
-func TestNetnsMerged(t *testing.T) {
+func TestNetnsMerged(t *testing.T) { overBoth(t, testNetnsMerged) }
+
+func testNetnsMerged(t *testing.T, addrA, addrB netip.Addr) {
 	for _, tt := range []struct {
 		name   string
 		peer   encap.Peer
+		proto  uint16
 		merges bool
 	}{
-		{"keyed", encap.Peer{}, true},
-		{"keyless", encap.Peer{Keyless: true}, true},
-		{"checksum", encap.Peer{Checksum: true}, true},
-		{"sequence", encap.Peer{Sequence: true}, false},
+		{"keyed", encap.Peer{}, encap.ProtoTEB, true},
+		{"keyless", encap.Peer{Keyless: true}, encap.ProtoTEB, true},
+		{"checksum", encap.Peer{Checksum: true}, encap.ProtoTEB, true},
+		{"sequence", encap.Peer{Sequence: true}, encap.ProtoTEB, false},
+		{"bare IP", encap.Peer{}, encap.ProtoIPv4, true},
+		{"bare IP, checksum", encap.Peer{Checksum: true}, encap.ProtoIPv4, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a, b := twoHosts(t)
@@ -33,9 +38,9 @@ func TestNetnsMerged(t *testing.T) {
 			a.open(encap.Config{Local: []netip.Addr{addrA}}, toB)
 			b.open(encap.Config{Local: []netip.Addr{addrB}}, toA)
 
-			h, super, payload := tcpSuper(t, 30000, 1400)
+			h, super, payload := tcpSuper(t, 30000, 1380)
 			pkt := teb(1, super)
-			pkt.Header = h
+			pkt.Header, pkt.Proto = h, tt.proto
 			if got := a.send(pkt); got[0] != drop.None {
 				t.Fatalf("sent %v", got)
 			}
@@ -45,6 +50,15 @@ func TestNetnsMerged(t *testing.T) {
 			for _, d := range ds {
 				if d.Reason != drop.None {
 					t.Fatalf("datagram of %d bytes: %v", len(d.Frame), d.Reason)
+				}
+				if d.Proto != tt.proto {
+					t.Fatalf("protocol %04x, want %04x", d.Proto, tt.proto)
+				}
+				if tt.proto != encap.ProtoTEB {
+					if len(d.Frame) > 1500 && !offload.PartialBare(d.Proto, d.Frame) {
+						t.Errorf("merged packet of %d bytes is not partial", len(d.Frame))
+					}
+					d.Frame = cat(super[:14], d.Frame)
 				}
 				// By sequence number: a short last segment with a GRE checksum overtakes the merged ones.
 				at := int(binary.BigEndian.Uint32(d.Frame[38:])) - 1000

@@ -15,15 +15,34 @@ import (
 	"weft/internal/lab"
 )
 
-// The tests of the netns files run between two hosts, a at 10.0.0.1 and b at 10.0.0.2,
-// joined by a link under0. They need root.
+// The tests of the netns files run between two hosts, a at 10.0.0.1 and 2001:db8::1
+// and b at 10.0.0.2 and 2001:db8::2, joined by a link under0. They need root.
 
-var addrA, addrB = local, keyed.Addr
+var (
+	addrA, addrB   = local, keyed.Addr
+	addrA6, addrB6 = local6, keyed6.Addr
+)
+
+// overBoth runs a test over IPv4 and over IPv6, given the addresses of a and b.
+func overBoth(t *testing.T, test func(t *testing.T, addrA, addrB netip.Addr)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, addrA, addrB) })
+	t.Run("IPv6", func(t *testing.T) { test(t, addrA6, addrB6) })
+}
 
 type host struct {
 	*lab.NS
-	t *testing.T
-	u *encap.Underlay // nil before open
+	t  *testing.T
+	u  *encap.Underlay // nil before open
+	v6 bool            // peers are
+}
+
+// receiver returns that for the version of IP of the host's peers.
+func (h *host) receiver() *encap.Receiver {
+	rs := h.u.Receivers()
+	if h.v6 {
+		return rs[len(rs)-1]
+	}
+	return rs[0]
 }
 
 // twoHosts makes a and b; neither has an Underlay yet.
@@ -38,10 +57,10 @@ func twoHosts(t *testing.T) (a, b *host) {
 		}
 		hosts[i] = &host{NS: ns, t: t}
 	}
-	end := func(h *host, a netip.Addr) lab.End {
-		return lab.End{NS: h.NS, Name: "under0", Addrs: []netip.Prefix{netip.PrefixFrom(a, 24)}}
+	end := func(h *host, a, a6 netip.Addr) lab.End {
+		return lab.End{NS: h.NS, Name: "under0", Addrs: []netip.Prefix{netip.PrefixFrom(a, 24), netip.PrefixFrom(a6, 64)}}
 	}
-	if err := l.Link(end(hosts[0], addrA), end(hosts[1], addrB)); err != nil {
+	if err := l.Link(end(hosts[0], addrA, addrA6), end(hosts[1], addrB, addrB6)); err != nil {
 		t.Fatal(err)
 	}
 	return hosts[0], hosts[1]
@@ -56,7 +75,13 @@ func (h *host) open(cfg encap.Config, peers ...encap.Peer) {
 			h.t.Errorf("close underlay: %v", err)
 		}
 	})
+	h.setPeers(peers...)
+}
+
+func (h *host) setPeers(peers ...encap.Peer) {
+	h.t.Helper()
 	setPeers(h.t, h.u, peers...)
+	h.v6 = len(peers) > 0 && peers[0].Addr.Is6()
 }
 
 // do runs f in the host's namespace.
@@ -102,7 +127,7 @@ func ready(fd int, events int16, patience time.Duration) bool {
 // recv returns what arrives from peers until nothing has for 50 ms, frames copied.
 func (h *host) recv() (all []encap.Datagram) {
 	h.t.Helper()
-	r := h.u.Receiver()
+	r := h.receiver()
 	h.wait(r.FD(), unix.POLLIN)
 	for {
 		ds, err := r.Recv()
@@ -124,7 +149,9 @@ func teb(to encap.PeerID, frame []byte) encap.Packet {
 	return encap.Packet{Peer: to, Proto: encap.ProtoTEB, Key: 7, Frame: frame}
 }
 
-func TestNetnsRoundTrip(t *testing.T) {
+func TestNetnsRoundTrip(t *testing.T) { overBoth(t, testNetnsRoundTrip) }
+
+func testNetnsRoundTrip(t *testing.T, addrA, addrB netip.Addr) {
 	for _, opts := range []encap.Peer{{}, {Keyless: true}, {Checksum: true}, {Sequence: true}, {Checksum: true, Sequence: true}} {
 		a, b := twoHosts(t)
 		if err := b.SetFeature("under0", lab.GRO, false); err != nil { // see TestNetnsMerged
@@ -135,7 +162,7 @@ func TestNetnsRoundTrip(t *testing.T) {
 		a.open(encap.Config{Local: []netip.Addr{addrA}}, toB)
 		b.open(encap.Config{}, toA) // the route picks the source, any address is heard
 
-		h, super, payload := tcpSuper(t, 30000, 1400)
+		h, super, payload := tcpSuper(t, 30000, 1380)
 		superPkt := teb(5, super)
 		superPkt.Header = h
 		if got := a.send(teb(5, frame(14)), superPkt, teb(5, frame(1400))); got[0] != drop.None || got[1] != drop.None || got[2] != drop.None {
@@ -163,7 +190,7 @@ func TestNetnsRoundTrip(t *testing.T) {
 		if back := a.recv(); len(back) != 1 || back[0].Peer != 5 || !bytes.Equal(back[0].Frame, frame(200)) {
 			t.Errorf("%+v: a got %v", opts, back)
 		}
-		if n := a.u.Receiver().Strangers() + b.u.Receiver().Strangers(); n != 0 {
+		if n := a.receiver().Strangers() + b.receiver().Strangers(); n != 0 {
 			t.Errorf("%+v: %d strangers", opts, n)
 		}
 	}
@@ -171,7 +198,7 @@ func TestNetnsRoundTrip(t *testing.T) {
 
 func TestNetnsLinkMTU(t *testing.T) {
 	a, b := twoHosts(t)
-	a.open(encap.Config{Local: []netip.Addr{addrA}})
+	a.open(encap.Config{Local: []netip.Addr{addrA, addrA6}})
 	b.open(encap.Config{})
 	if got := a.u.LinkMTU(); got != 1500 {
 		t.Errorf("got %d, want 1500", got)
@@ -180,8 +207,16 @@ func TestNetnsLinkMTU(t *testing.T) {
 	if got := a.u.LinkMTU(); got != 1400 { // asked from outside the namespace
 		t.Errorf("after a change: got %d, want 1400", got)
 	}
+	for _, to := range []netip.Addr{addrB, addrB6} {
+		if got := a.u.LinkMTUTo(to); got != 1400 {
+			t.Errorf("to %s: got %d, want 1400", to, got)
+		}
+	}
 	if got := b.u.LinkMTU(); got != 1500 {
 		t.Errorf("without a local address: got %d, want 1500", got)
+	}
+	if a.u.OverheadTo(addrB6, false) != 70 || a.u.OverheadTo(addrB6, true) != 74 || a.u.OverheadTo(addrB, false) != 50 {
+		t.Errorf("overhead over IPv6 is %d and %d, want 70 and 74", a.u.OverheadTo(addrB6, false), a.u.OverheadTo(addrB6, true))
 	}
 	if a.u.Overhead(false) != 50 || a.u.Overhead(true) != 54 {
 		t.Errorf("overhead is %d and %d, want 50 and 54", a.u.Overhead(false), a.u.Overhead(true))
@@ -208,7 +243,7 @@ func TestNetnsLeavesNothing(t *testing.T) {
 	before := openFiles(t)
 	for range 3 {
 		a.do(func() error {
-			u, err := encap.Open(encap.Config{Local: []netip.Addr{addrA}})
+			u, err := encap.Open(encap.Config{Local: []netip.Addr{addrA, addrA6}})
 			if err != nil {
 				return err
 			}

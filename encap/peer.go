@@ -15,7 +15,7 @@ const MaxPeerID = 32767
 // Peer says how to speak to one remote switch.
 type Peer struct {
 	ID       PeerID
-	Addr     netip.Addr // outer address, IPv4 [IPv6 later]
+	Addr     netip.Addr // outer address, IPv4 or IPv6
 	Keyless  bool       // sends no key; hears only packets without one
 	Checksum bool       // sends GRE checksums; received ones are verified in any case
 	Sequence bool       // sends sequence numbers and drops late datagrams (RFC 2890 section 2.2)
@@ -41,8 +41,10 @@ func (p *Peer) check(local []netip.Addr) error {
 // checkOuter refuses addresses that cannot stand in an outer header.
 func checkOuter(a netip.Addr) error {
 	switch a = a.Unmap(); {
-	case a.Is6():
-		return fmt.Errorf("%s: underlays over IPv6 are not supported yet: name an IPv4 address", a)
+	case a.Is6() && a.IsLinkLocalUnicast():
+		return fmt.Errorf("%s is an address of one link: name a global or unique local one", a)
+	case a.Zone() != "":
+		return fmt.Errorf("%s has a zone, which only addresses of one link have", a)
 	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("%s is not the address of one host", a)
 	}
@@ -53,7 +55,9 @@ func checkOuter(a netip.Addr) error {
 // that the sequence option needs.
 type peer struct {
 	Peer
+	path
 	dest    sockaddr
+	outer   int      // bytes of the outer IP header
 	numbers *numbers // nil without Sequence
 	order   *order   // nil without Sequence
 }
@@ -79,7 +83,7 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		if other := t.byAddr[cfg.Addr]; other != nil {
 			return nil, fmt.Errorf("peers %d and %d have the same address %s", other.ID, cfg.ID, cfg.Addr)
 		}
-		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr)}
+		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr)}
 		if cfg.Sequence {
 			p.sequenceFrom(old.peer(cfg.ID))
 		}
@@ -109,11 +113,27 @@ func (t *peerTable) peer(id PeerID) *peer {
 	return nil
 }
 
-// addrs returns the addresses of all peers, sorted.
-func (t *peerTable) addrs() []netip.Addr {
+// withPaths returns a copy of t in which find has said anew how each peer is
+// reached.
+func (t *peerTable) withPaths(find func(to netip.Addr) path) *peerTable {
+	c := &peerTable{numbered: make([]*peer, len(t.numbered)), byAddr: make(map[netip.Addr]*peer, len(t.byAddr))}
+	for id, was := range t.numbered {
+		if was != nil {
+			p := *was
+			p.path = find(p.Addr)
+			c.numbered[id], c.byAddr[p.Addr] = &p, &p
+		}
+	}
+	return c
+}
+
+// addrs returns the addresses of all peers of one version of IP, sorted.
+func (t *peerTable) addrs(v6 bool) []netip.Addr {
 	as := make([]netip.Addr, 0, len(t.byAddr))
 	for a := range t.byAddr {
-		as = append(as, a)
+		if a.Is6() == v6 {
+			as = append(as, a)
+		}
 	}
 	slices.SortFunc(as, netip.Addr.Compare)
 	return as

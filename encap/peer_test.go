@@ -10,7 +10,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func TestPeerTableRefuses(t *testing.T) {
 	a, b := addr("10.0.0.2"), addr("10.0.0.3")
-	local := []netip.Addr{addr("10.0.0.1"), addr("10.0.0.11")}
+	local := []netip.Addr{addr("10.0.0.1"), addr("10.0.0.11"), addr("2001:db8::5")}
 	tests := []struct {
 		name  string
 		peers []Peer
@@ -22,7 +22,11 @@ func TestPeerTableRefuses(t *testing.T) {
 		{"address twice", []Peer{{ID: 1, Addr: a}, {ID: 2, Addr: a}}, "peers 1 and 2 have the same address 10.0.0.2"},
 		{"address twice, once mapped", []Peer{{ID: 1, Addr: a}, {ID: 2, Addr: addr("::ffff:10.0.0.2")}}, "same address"},
 		{"no address", []Peer{{ID: 1}}, "peer 1 has no address"},
-		{"IPv6", []Peer{{ID: 1, Addr: addr("2001:db8::1")}}, "IPv6 are not supported yet"},
+		{"IPv6 of one link", []Peer{{ID: 1, Addr: addr("fe80::1%eth0")}}, "fe80::1%eth0 is an address of one link"},
+		{"IPv6 with a zone", []Peer{{ID: 1, Addr: addr("2001:db8::1%eth0")}}, "has a zone"},
+		{"IPv6 multicast", []Peer{{ID: 1, Addr: addr("ff02::1")}}, "not the address of one host"},
+		{"IPv6 unspecified", []Peer{{ID: 1, Addr: addr("::")}}, "not the address of one host"},
+		{"IPv6 of this host", []Peer{{ID: 1, Addr: local[2]}}, "2001:db8::5 is an address of this host"},
 		{"multicast", []Peer{{ID: 1, Addr: addr("224.0.0.5")}}, "not the address of one host"},
 		{"broadcast", []Peer{{ID: 1, Addr: addr("255.255.255.255")}}, "not the address of one host"},
 		{"unspecified", []Peer{{ID: 1, Addr: addr("0.0.0.0")}}, "not the address of one host"},
@@ -90,7 +94,8 @@ func TestConfigRefuses(t *testing.T) {
 		want  string
 	}{
 		{netip.Addr{}, "local address 1 is empty"},
-		{addr("2001:db8::1"), "local address 2001:db8::1: underlays over IPv6 are not supported yet"},
+		{addr("fe80::1"), "local address fe80::1 is an address of one link"},
+		{addr("::"), "local address :: is not the address of one host"},
 		{addr("0.0.0.0"), "local address 0.0.0.0 is not the address of one host"},
 		{addr("224.0.0.1"), "not the address of one host"},
 	}

@@ -15,38 +15,105 @@ import (
 const bufferSize = 8 << 20
 
 // openSockets makes the sockets of an Underlay, with filters that keep peers
-// away until SetPeers.
+// away until SetPeers. They are of the versions of IP that the local addresses
+// have, or of those that the host has.
 //
 // Sending has a socket of its own: ICMP errors about GRE are reported to every
 // socket of protocol 47 and would fail whatever is sent next, and errors of
 // sends would take room in the receive buffer.
-func openSockets(cfg *Config) (Sockets, error) {
-	s := Sockets{Peers: -1, Strangers: -1, Send: -1, raw: true}
-	err := s.open(cfg)
-	if err != nil {
-		_ = s.close()
+func openSockets(cfg *Config) (all []Sockets, err error) {
+	for _, v6 := range []bool{false, true} {
+		if len(cfg.Local) > 0 && len(cfg.localOf(v6)) == 0 {
+			continue
+		}
+		s := Sockets{V6: v6, Peers: -1, Strangers: -1, Send: -1, raw: true}
+		err := s.open(cfg)
+		all = append(all, s)
+		if v6 && len(cfg.Local) == 0 && errors.Is(err, unix.EAFNOSUPPORT) {
+			cfg.Log.Info("host has no IPv6: no underlay over it")
+			all = all[:len(all)-1]
+		} else if err != nil {
+			_ = closeAll(all)
+			return nil, err
+		}
 	}
-	return s, err
+	return all, nil
+}
+
+func closeAll(all []Sockets) error {
+	var errs []error
+	for i := range all {
+		errs = append(errs, all[i].close())
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Sockets) open(cfg *Config) (err error) {
-	if s.Peers, err = openReceive(cfg); err != nil {
+	if s.Peers, err = openReceive(cfg, s.V6, receiveOptions(s.V6)); err != nil {
 		return err
 	}
-	if err := setOption(s.Peers, unix.IPPROTO_IP, unix.IP_RECVERR, 1, "IP_RECVERR"); err != nil {
+	if err := recvErr(s.V6).set(s.Peers); err != nil {
 		return err
 	}
-	if s.Strangers, err = openReceive(cfg); err != nil {
+	if s.Strangers, err = openReceive(cfg, s.V6, receiveOptions(s.V6)); err != nil {
 		return err
 	}
-	s.Send, err = openSend(cfg)
+	s.Send, err = openSend(cfg, s.V6)
 	return err
+}
+
+// option is a socket option with the value that it gets.
+type option struct {
+	level, option, value int
+	name                 string
+}
+
+func (o option) set(fd int) error { return setOption(fd, o.level, o.option, o.value, o.name) }
+
+// receiveOptions are those of both sockets that receive.
+//
+// Over IPv4, an ICMP "fragmentation needed", easily forged, then does not change
+// what the host believes of the path (raw_err in net/ipv4/raw.c, ip_sk_accept_pmtu).
+// Over IPv6 nothing keeps the kernel from that where errors are to be queued
+// (rawv6_err in net/ipv6/raw.c): other traffic of the host to the peer may be cut
+// down to 1280 bytes. What is sent from here minds neither.
+func receiveOptions(v6 bool) []option {
+	if v6 {
+		return []option{{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, "IPV6_RECVTCLASS"}} // the outer header is not delivered
+	}
+	return []option{{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE, "IP_MTU_DISCOVER"}}
+}
+
+// sendOptions: headers come from us; the limit is that of the link, not what ICMP
+// claims of the path; the local address may come and go.
+func sendOptions(v6 bool) []option {
+	if v6 {
+		return []option{
+			{unix.IPPROTO_IPV6, unix.IPV6_HDRINCL, 1, "IPV6_HDRINCL"},
+			{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER"},
+			{unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1, "IPV6_FREEBIND"},
+		}
+	}
+	return []option{
+		{unix.IPPROTO_IP, unix.IP_HDRINCL, 1, "IP_HDRINCL"},
+		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER"},
+		{unix.IPPROTO_IP, unix.IP_FREEBIND, 1, "IP_FREEBIND"},
+	}
+}
+
+// recvErr queues ICMP errors to be read. On the socket that sends it is needed,
+// too: else ENOBUFS counts as sent (raw_send_hdrinc in net/ipv4/raw.c).
+func recvErr(v6 bool) option {
+	if v6 {
+		return option{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1, "IPV6_RECVERR"}
+	}
+	return option{unix.IPPROTO_IP, unix.IP_RECVERR, 1, "IP_RECVERR"}
 }
 
 // openReceive opens a raw socket that gets a copy of every GRE datagram once it
 // has another filter.
-func openReceive(cfg *Config) (int, error) {
-	fd, err := openRaw(unix.IPPROTO_GRE)
+func openReceive(cfg *Config, v6 bool, options []option) (int, error) {
+	fd, err := openRaw(v6, unix.IPPROTO_GRE)
 	if err != nil {
 		return -1, err
 	}
@@ -55,10 +122,10 @@ func openReceive(cfg *Config) (int, error) {
 	if err == nil {
 		err = setBuffer(cfg, fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
 	}
-	if err == nil {
-		// An ICMP "fragmentation needed", easily forged, then does not change what
-		// the host believes of the path (raw_err in net/ipv4/raw.c, ip_sk_accept_pmtu).
-		err = setOption(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE, "IP_MTU_DISCOVER")
+	for _, o := range options {
+		if err == nil {
+			err = o.set(fd)
+		}
 	}
 	if err != nil {
 		_ = unix.Close(fd)
@@ -68,54 +135,53 @@ func openReceive(cfg *Config) (int, error) {
 }
 
 // openSend opens a raw socket that only sends.
-func openSend(cfg *Config) (int, error) {
-	fd, err := openRaw(unix.IPPROTO_RAW)
+func openSend(cfg *Config, v6 bool) (int, error) {
+	fd, err := openRaw(v6, unix.IPPROTO_RAW)
 	if err != nil {
 		return -1, err
 	}
-	if err := setUpSend(cfg, fd); err != nil {
+	if err := setUpSend(cfg, fd, v6); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func setUpSend(cfg *Config, fd int) error {
+func setUpSend(cfg *Config, fd int, v6 bool) error {
 	if err := attach(fd, dropAll); err != nil { // it would queue what comes for protocol 255
 		return err
 	}
-	for _, o := range []struct {
-		option, value int
-		name          string
-	}{
-		{unix.IP_HDRINCL, 1, "IP_HDRINCL"},
-		{unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER"}, // limit of the link, not what ICMP claims of the path
-		{unix.IP_RECVERR, 1, "IP_RECVERR"},                                // else ENOBUFS counts as sent (raw_send_hdrinc in net/ipv4/raw.c)
-		{unix.IP_FREEBIND, 1, "IP_FREEBIND"},                              // the local address may come and go
-	} {
-		if err := setOption(fd, unix.IPPROTO_IP, o.option, o.value, o.name); err != nil {
+	for _, o := range append(sendOptions(v6), recvErr(v6)) {
+		if err := o.set(fd); err != nil {
 			return err
 		}
 	}
-	// Nobody reads the errors that IP_RECVERR queues: keep room for few.
+	// Nobody reads the errors that are queued: keep room for few.
 	if err := setOption(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0, "SO_RCVBUF"); err != nil {
 		return err
 	}
 	if err := setBuffer(cfg, fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF); err != nil {
 		return err
 	}
-	if len(cfg.Local) == 0 {
+	local := cfg.localOf(v6)
+	if len(local) == 0 {
 		return nil
 	}
 	// So that routing rules that go by source apply.
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: cfg.Local[0].As4()}); err != nil {
-		return fmt.Errorf("bind raw socket to %s: %w", cfg.Local[0], err)
+	dest := sockaddrOf(local[0])
+	name, size := dest.name()
+	if _, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(name)), uintptr(size)); errno != 0 {
+		return fmt.Errorf("bind raw socket to %s: %w", local[0], errno)
 	}
 	return nil
 }
 
-func openRaw(proto int) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
+func openRaw(v6 bool, proto int) (int, error) {
+	domain := unix.AF_INET
+	if v6 {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
 	if errors.Is(err, unix.EPERM) {
 		return -1, fmt.Errorf("open raw socket: %w: run as root or with CAP_NET_RAW", err)
 	}
@@ -191,13 +257,25 @@ func (s *Sockets) close() error {
 	return errors.Join(errs...)
 }
 
-// sockaddr is an outer destination as the kernel takes it.
-type sockaddr = unix.RawSockaddrInet4
-
-func sockaddrOf(a netip.Addr) sockaddr {
-	return sockaddr{Family: unix.AF_INET, Addr: a.As4()}
+// sockaddr is an outer destination as the kernel takes it, of either version.
+type sockaddr struct {
+	v4 unix.RawSockaddrInet4
+	v6 unix.RawSockaddrInet6 // used where its family is set
 }
 
-// name returns where a message to the peer goes, as msg_name of struct msghdr
-// takes it.
-func (p *peer) name() *byte { return (*byte)(unsafe.Pointer(&p.dest)) }
+func sockaddrOf(a netip.Addr) (s sockaddr) {
+	if a.Is6() {
+		s.v6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.As16()}
+	} else {
+		s.v4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: a.As4()}
+	}
+	return s
+}
+
+// name returns the address as msg_name and msg_namelen of struct msghdr take it.
+func (s *sockaddr) name() (*byte, uint32) {
+	if s.v6.Family != 0 {
+		return (*byte)(unsafe.Pointer(&s.v6)), unix.SizeofSockaddrInet6
+	}
+	return (*byte)(unsafe.Pointer(&s.v4)), unix.SizeofSockaddrInet4
+}

@@ -58,8 +58,16 @@ func receiveCases(t *testing.T) []receiveCase {
 		{"G22 strict source route", keyless, cat(unhex(t, "0800 6558"), f14), drop.GREReserved, 0, 0, nil},
 		{"G23 bit 5", keyless, cat(unhex(t, "0400 6558"), f14), drop.GREReserved, 0, 0, nil},
 		{"G25 PPTP", keyed, unhex(t, "3001 880b 0004 1234 00000001"), drop.GREVersion, 0, 0, nil},
-		{"G32 IPv4", keyed, cat(unhex(t, "2000 0800 00000007"), frame(20)), drop.None, 0x0800, 7, frame(20)},
-		{"G32 IPv6", keyed, cat(unhex(t, "2000 86dd 00000007"), frame(40)), drop.None, 0x86dd, 7, frame(40)},
+		{"G32 IPv4", keyed, cat(unhex(t, "2000 0800 00000007"), packet(4, 20)), drop.None, 0x0800, 7, packet(4, 20)},
+		{"G32 IPv6", keyed, cat(unhex(t, "2000 86dd 00000007"), packet(6, 40)), drop.None, 0x86dd, 7, packet(6, 40)},
+		{"G32 IPv4, keyless", keyless, cat(unhex(t, "0000 0800"), packet(4, 21)), drop.None, 0x0800, 0, packet(4, 21)},
+		{"IPv4 cut short: the router's to judge", keyed, cat(unhex(t, "2000 0800 00000007"), packet(4, 19)), drop.None, 0x0800, 7, packet(4, 19)},
+		{"IPv6 cut short", keyed, cat(unhex(t, "2000 86dd 00000007"), packet(6, 39)), drop.None, 0x86dd, 7, packet(6, 39)},
+		{"IPv6 called IPv4", keyed, cat(unhex(t, "2000 0800 00000007"), packet(6, 40)), drop.None, 0x0800, 7, packet(6, 40)},
+		{"IPv4 called IPv6", keyed, cat(unhex(t, "2000 86dd 00000007"), packet(4, 40)), drop.None, 0x86dd, 7, packet(4, 40)},
+		{"IPv4, wrong checksum", keyed, cat(unhex(t, "a000 0800 1234 0000 00000007"), packet(4, 40)), drop.GREChecksum, 0, 0, nil},
+		{"IPv4, merged", keyed, cat(unhex(t, "a000 0800 1234 0000 00000007"), partial(t)[14:]), drop.None, 0x0800, 7, partial(t)[14:]},
+		{"frame, merged", keyed, cat(unhex(t, "a000 6558 1234 0000 00000007"), partial(t)), drop.None, 0x6558, 7, partial(t)},
 		{"G33 keepalive", keyless, unhex(t, "0000 0000"), drop.GREKeepalive, 0, 0, nil},
 		{"G33 keepalive with key", keyed, unhex(t, "2000 0000 00000007"), drop.GREKeepalive, 0, 0, nil},
 		{"G45 GRE inside", keyed, cat(unhex(t, "2000 6558 00000007"), nested()), drop.None, 0x6558, 7, nested()},
@@ -114,14 +122,22 @@ func nested() []byte {
 	return cat(b, outer(keyless.Addr, local, []byte{0, 0, 0x65, 0x58}, frame(20)))
 }
 
+// partial returns a frame as the kernel merges them.
+func partial(t *testing.T) []byte {
+	_, f, _ := tcpSuper(t, 4000, 1400)
+	return f
+}
+
 func cat(parts ...[]byte) []byte { return slices.Concat(parts...) }
 
-func TestReceive(t *testing.T) {
-	u, wire := encaptest.New(t, local)
-	setPeers(t, u, peers...)
+func TestReceive(t *testing.T) { bothVersions(t, testReceive) }
+
+func testReceive(t *testing.T, at func(netip.Addr) netip.Addr) {
+	u, wire := encaptest.New(t, at(local))
+	setPeers(t, u, peersAt(at)...)
 	for _, tt := range receiveCases(t) {
 		t.Run(tt.name, func(t *testing.T) {
-			wire.Inject(outer(tt.from.Addr, local, tt.gre))
+			wire.Inject(outer(at(tt.from.Addr), at(local), tt.gre))
 			d := recvOne(t, u)
 			if d.Reason != tt.want || d.Peer != tt.from.ID {
 				t.Fatalf("got %v from peer %d, want %v from %d", d.Reason, d.Peer, tt.want, tt.from.ID)
@@ -143,7 +159,7 @@ func TestReceive(t *testing.T) {
 			}
 		})
 	}
-	if n := u.Receiver().Strangers(); n != 0 {
+	if n := u.Receivers()[0].Strangers(); n != 0 {
 		t.Errorf("%d datagrams of peers counted as strangers'", n)
 	}
 }
@@ -198,11 +214,15 @@ func TestReceiveOuter(t *testing.T) {
 
 // TestStrangers holds G35 and G36: what is not from a peer to a local address is
 // counted and never read.
-func TestStrangers(t *testing.T) {
+func TestStrangers(t *testing.T) { bothVersions(t, testStrangers) }
+
+func testStrangers(t *testing.T, at func(netip.Addr) netip.Addr) {
 	gre := cat(unhex(t, "2000 6558 00000007"), frame(60))
-	other := netip.MustParseAddr("10.0.0.11")
+	local, other, stranger := at(local), at(netip.MustParseAddr("10.0.0.11")), at(stranger)
+	keyed := keyed
+	keyed.Addr = at(keyed.Addr)
 	u, wire := encaptest.New(t, local)
-	r := u.Receiver()
+	r := u.Receivers()[0]
 	check := func(what string, wantPeers int, wantStrangers uint64) {
 		t.Helper()
 		ds, err := r.Recv()
@@ -223,7 +243,7 @@ func TestStrangers(t *testing.T) {
 	check("G35 a stranger", 0, 1)
 	wire.Inject(outer(keyed.Addr, other, gre))
 	check("G36 a peer to another address of the host", 0, 1)
-	wire.Inject([]byte{1, 2, 3})
+	wire.Inject(outer(stranger, local)[:3])
 	check("what is no datagram", 0, 0) // both filters drop what they cannot load; no raw socket gets such a thing
 	setPeers(t, u)
 	wire.Inject(outer(keyed.Addr, local, gre))
@@ -242,6 +262,53 @@ func TestStrangers(t *testing.T) {
 	}
 	if sum != 200 {
 		t.Errorf("counted %d strangers, want 200", sum)
+	}
+}
+
+// TestReceiveOuter6 is TestReceiveOuter for IPv6.
+func TestReceiveOuter6(t *testing.T) {
+	good := outer(keyed6.Addr, local6, unhex(t, "2000 6558 00000007"), frame(60))
+	with := func(change func(b []byte) []byte) []byte { return change(slices.Clone(good)) }
+	set := func(at int, value byte) []byte {
+		return with(func(b []byte) []byte { b[at] = value; return b })
+	}
+	tests := []struct {
+		name     string
+		datagram []byte
+		want     drop.Reason
+	}{
+		{"hop limit 0", set(7, 0), drop.None},
+		{"traffic class and flow label", with(func(b []byte) []byte { copy(b, []byte{0x6f, 0xff, 0xff, 0xff}); return b }), drop.None},
+		{"bytes behind the payload", with(func(b []byte) []byte { return append(b, 1, 2, 3) }), drop.None},
+		{"payload beyond the end", set(5, good[5]+1), drop.L3Header},
+		{"payload length 0", set(5, 0), drop.GREShort},
+		{"another next header", set(6, 4), drop.L3Header},
+	}
+	u, wire := encaptest.New(t, local, local6)
+	setPeers(t, u, keyed6, keyed)
+	r := u.Receivers()[1]
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			wire.Inject(tt.datagram)
+			ds, err := r.Recv()
+			if err != nil || len(ds) != 1 {
+				t.Fatalf("received %d, %v, want 1", len(ds), err)
+			}
+			d := ds[0]
+			if d.Reason != tt.want || d.Peer != keyed6.ID {
+				t.Fatalf("got %v from peer %d, want %v from %d", d.Reason, d.Peer, tt.want, keyed6.ID)
+			}
+			if tos := tt.datagram[0]<<4 | tt.datagram[1]>>4; tt.want == drop.None && (d.TOS != tos || !bytes.Equal(d.Frame, frame(60))) {
+				t.Errorf("got TOS %#x, frame % x, want TOS %#x, frame % x", d.TOS, d.Frame, tos, frame(60))
+			}
+		})
+	}
+	wire.Inject(outer(keyed.Addr, local, unhex(t, "2000 6558 00000007"), frame(60)))
+	if ds, err := r.Recv(); err != nil || len(ds) != 0 {
+		t.Errorf("the IPv6 receiver got %v, %v", ds, err)
+	}
+	if d := recvOne(t, u); d.Peer != keyed.ID {
+		t.Errorf("got peer %d, want %d", d.Peer, keyed.ID)
 	}
 }
 

@@ -1,7 +1,6 @@
 package encap
 
 import (
-	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +15,12 @@ const (
 	outerTTL  = 64
 
 	// headSpace is room for the headers of one message, in whole cache lines.
-	headSpace = (header.IPv4Len + GREMaxLen + offload.MaxHeaders + 63) / 64 * 64
+	headSpace = (header.IPv6Len + GREMaxLen + offload.MaxHeaders + 63) / 64 * 64
 )
 
 // Packet is one inner frame on its way to a peer, a super-frame uncut. Copies of
-// one frame for several peers follow one another and share Frame.
+// one frame for several peers follow one another and share Frame. With ProtoIPv4
+// and ProtoIPv6 the frame has no VLAN tag, and its Ethernet header stays here.
 type Packet struct {
 	Peer   PeerID
 	Proto  uint16 // ProtoTEB, ProtoIPv4 or ProtoIPv6
@@ -39,11 +39,15 @@ type Sender struct {
 	// The packet at work.
 	current int // its index
 	to      *peer
+	skip    int // bytes of the frame that are left out: its Ethernet header, or none
+	inner   int // behind the outer headers of a frame that is sent from its first byte
 	gre     GREFields
 	tos     uint8
+	label   uint32 // outer flow label, over IPv6
 
 	// Messages that wait for flush.
 	n     int
+	fd    int // all of them go there
 	msgs  [sendBatch]mmsghdr
 	iovs  [sendBatch][2]unix.Iovec // headers, payload
 	heads [sendBatch][headSpace]byte
@@ -54,9 +58,7 @@ type Sender struct {
 func (u *Underlay) NewSender() *Sender {
 	s := &Sender{u: u}
 	for i := range s.msgs {
-		s.iovs[i][0].Base = &s.heads[i][0]
 		s.msgs[i].hdr.Iov = &s.iovs[i][0]
-		s.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
 	}
 	return s
 }
@@ -74,11 +76,19 @@ func (s *Sender) Send(pkts []Packet) {
 			p.Reason, p.Err = drop.TxUnreachable, syscall.EDESTADDRREQ
 			continue
 		}
-		if len(p.Frame) == 0 {
+		if !s.to.src.IsValid() {
+			p.Reason, p.Err = drop.TxUnreachable, syscall.ENETUNREACH
+			continue
+		}
+		if fd := s.u.family(s.to.Addr).sockets.Send; fd != s.fd {
+			s.flush(pkts)
+			s.fd = fd
+		}
+		s.begin(i, p)
+		if len(p.Frame) <= s.skip {
 			p.Reason = drop.TapShort
 			continue
 		}
-		s.begin(i, p)
 		if p.Header.IsGSO() {
 			s.sendSegments(pkts, p)
 			continue
@@ -98,7 +108,7 @@ func (s *Sender) Send(pkts []Packet) {
 // begin prepares what all segments of a packet share.
 func (s *Sender) begin(i int, p *Packet) {
 	s.current = i
-	s.tos = innerECN(p.Proto, p.Frame)
+	s.tos = innerECN(p.Frame)
 	s.gre = GREFields{
 		Protocol:    p.Proto,
 		HasChecksum: s.to.Checksum,
@@ -108,47 +118,54 @@ func (s *Sender) begin(i int, p *Packet) {
 	if s.gre.HasKey {
 		s.gre.Key = p.Key
 	}
+	s.skip, s.inner = 0, s.to.outer+s.gre.Len()
+	if p.Proto != ProtoTEB {
+		s.skip = header.EthernetLen
+	}
+	if s.to.Addr.Is6() {
+		s.label = flowLabel(s.u.seed, p.Frame)
+	}
 }
 
 // sendFrame queues a frame that needs no cutting.
 func (s *Sender) sendFrame(pkts []Packet, p *Packet) {
-	if header.IPv4Len+s.gre.Len()+len(p.Frame) > 0xffff {
+	if s.inner+len(p.Frame)-s.skip > s.to.longest() {
 		p.Reason, p.Err = drop.TxTooBig, syscall.EMSGSIZE
 		return
 	}
-	s.queue(pkts, 0, p.Frame)
+	s.queue(pkts, s.skip, p.Frame[s.skip:])
 }
 
 // sendSegments cuts a super-frame, and stops where a segment fails: TCP sends
 // the rest again in any case.
 func (s *Sender) sendSegments(pkts []Packet, p *Packet) {
 	s.split.Init(p.Header, p.Frame)
-	inner := header.IPv4Len + s.gre.Len()
-	n, payload, ok := s.split.Next(s.heads[s.n][inner:])
+	n, payload, ok := s.split.Next(s.heads[s.n][s.inner:])
 	if !ok { // a header that offload.Check has not seen
 		p.Reason = drop.TapVirtio
 	}
 	for ok && p.Reason == drop.None {
 		s.queue(pkts, n, payload)
-		n, payload, ok = s.split.Next(s.heads[s.n][inner:])
+		n, payload, ok = s.split.Next(s.heads[s.n][s.inner:])
 	}
 }
 
 // queue makes a message of outer headers, the n bytes of inner headers that
-// stand behind their place already, and payload.
+// stand behind their place already, and payload. Where the Ethernet header is
+// left out, the outer headers are written over it.
 func (s *Sender) queue(pkts []Packet, n int, payload []byte) {
-	greEnd := header.IPv4Len + s.gre.Len()
-	head := s.heads[s.n][:greEnd+n]
+	head := s.heads[s.n][s.skip : s.inner+n]
 	if s.gre.HasSequence {
 		s.gre.Sequence = s.to.numbers.next(s.gre.Key)
 	}
-	s.gre.Put(head[header.IPv4Len:])
+	s.gre.Put(head[s.to.outer:])
 	if s.gre.HasChecksum {
-		PutGREChecksum(head[header.IPv4Len:], payload)
+		PutGREChecksum(head[s.to.outer:], payload)
 	}
 	s.putOuter(head, len(head)+len(payload))
 
 	iov := &s.iovs[s.n]
+	iov[0].Base = &head[0]
 	iov[0].SetLen(len(head))
 	parts := 1
 	if len(payload) > 0 {
@@ -158,7 +175,7 @@ func (s *Sender) queue(pkts []Packet, n int, payload []byte) {
 	}
 	m := &s.msgs[s.n].hdr
 	m.SetIovlen(parts)
-	m.Name = s.to.name()
+	m.Name, m.Namelen = s.to.dest.name()
 	s.owner[s.n] = s.current
 	if s.n++; s.n == sendBatch {
 		s.flush(pkts)
@@ -168,15 +185,26 @@ func (s *Sender) queue(pkts []Packet, n int, payload []byte) {
 // putOuter writes the outer header. The identification is 0: with DF set nothing
 // reads it (RFC 6864 section 4.1).
 func (s *Sender) putOuter(head []byte, length int) {
-	src := netip.IPv4Unspecified() // the kernel puts in what the route says (raw(7), IP_HDRINCL)
-	if len(s.u.local) > 0 {
-		src = s.u.local[0]
+	if s.to.Addr.Is6() {
+		header.IPv6Fields{
+			TrafficClass: s.tos, FlowLabel: s.label, PayloadLength: length - header.IPv6Len,
+			NextHeader: header.ProtoGRE, HopLimit: outerTTL, Src: s.to.src, Dst: s.to.Addr,
+		}.Put(head)
+		return
 	}
-	f := header.IPv4Fields{
+	header.IPv4Fields{
 		TOS: s.tos, Length: length, DF: true, TTL: outerTTL, Protocol: header.ProtoGRE,
-		Src: src, Dst: s.to.Addr,
+		Src: s.to.src, Dst: s.to.Addr,
+	}.Put(head)
+}
+
+// longest returns the size of the longest datagram: in IPv6, the length field
+// does not count the header.
+func (p *peer) longest() int {
+	if p.Addr.Is6() {
+		return header.IPv6Len + 0xffff
 	}
-	f.Put(head)
+	return 0xffff
 }
 
 // flush hands the queued messages to the kernel. Behind one that fails it goes
@@ -184,7 +212,7 @@ func (s *Sender) putOuter(head []byte, length int) {
 func (s *Sender) flush(pkts []Packet) {
 	retried := -1
 	for i := 0; i < s.n; {
-		sent, errno := sendmmsg(s.u.sockets.Send, s.msgs[i:s.n])
+		sent, errno := sendmmsg(s.fd, s.msgs[i:s.n])
 		if i += sent; errno == 0 {
 			continue
 		}

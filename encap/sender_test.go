@@ -38,46 +38,62 @@ func TestSend(t *testing.T) {
 		{"E03 E04 all options", everyBit, encap.ProtoTEB, 7, frame(60), withChecksum(unhex(t, "b000 6558 0000 0000 00000007 00000000"), frame(60))},
 		{"E12 tagged frame", keyed, encap.ProtoTEB, 7, tagged, cat(unhex(t, "2000 6558 00000007"), tagged)},
 		{"shortest frame", keyed, encap.ProtoTEB, 7, frame(14), cat(unhex(t, "2000 6558 00000007"), frame(14))},
-		{"IPv4", keyed, encap.ProtoIPv4, 7, frame(28), cat(unhex(t, "2000 0800 00000007"), frame(28))},
-		{"IPv6", keyed, encap.ProtoIPv6, 7, frame(48), cat(unhex(t, "2000 86dd 00000007"), frame(48))},
+		{"IPv4", keyed, encap.ProtoIPv4, 7, frame(42), cat(unhex(t, "2000 0800 00000007"), frame(42)[14:])},
+		{"IPv6", keyed, encap.ProtoIPv6, 7, frame(62), cat(unhex(t, "2000 86dd 00000007"), frame(62)[14:])},
+		{"IPv4 without key", keyless, encap.ProtoIPv4, 7, frame(42), cat(unhex(t, "0000 0800"), frame(42)[14:])},
+		{"IPv4 with all options", everyBit, encap.ProtoIPv4, 8, frame(43), withChecksum(unhex(t, "b000 0800 0000 0000 00000008 00000000"), frame(43)[14:])},
 	}
-	u, wire := encaptest.New(t, local, netip.MustParseAddr("10.0.0.11"))
-	setPeers(t, u, peers...)
-	s := u.NewSender()
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+	bothVersions(t, func(t *testing.T, at func(netip.Addr) netip.Addr) {
+		u, wire := encaptest.New(t, at(local), at(netip.MustParseAddr("10.0.0.11")))
+		setPeers(t, u, peersAt(at)...)
+		s := u.NewSender()
+		for _, tt := range tests {
 			pkts := []encap.Packet{{Peer: tt.to.ID, Proto: tt.proto, Key: tt.key, Frame: slices.Clone(tt.frame), Reason: drop.L2Limit}}
 			s.Send(pkts)
 			if pkts[0].Reason != drop.None || pkts[0].Err != nil {
-				t.Fatalf("got %v, %v", pkts[0].Reason, pkts[0].Err)
+				t.Fatalf("%s: got %v, %v", tt.name, pkts[0].Reason, pkts[0].Err)
 			}
 			got := wire.Read()
 			wire.Idle()
-			checkOuter(t, got, tt.to.Addr, 0)
-			if !bytes.Equal(got[header.IPv4Len:], tt.want) {
-				t.Errorf("got  % x\nwant % x", got[header.IPv4Len:], tt.want)
+			checkOuter(t, got, at(tt.to.Addr), 0)
+			if gre := got[headerLen(got):]; !bytes.Equal(gre, tt.want) {
+				t.Errorf("%s:\ngot  % x\nwant % x", tt.name, gre, tt.want)
 			}
 			if !bytes.Equal(pkts[0].Frame, tt.frame) {
-				t.Error("the frame was changed")
+				t.Errorf("%s: the frame was changed", tt.name)
 			}
-		})
-	}
+			if room := u.Room(tt.to.ID, tt.proto); room-len(tt.frame) != 1500-len(got) {
+				t.Errorf("%s: room for %d bytes, but %d make %d", tt.name, room, len(tt.frame), len(got))
+			}
+		}
+	})
 }
 
 // checkOuter holds E06, E07 and E11: an outer header of exactly these bytes,
 // its checksum as gopacket computes it.
 func checkOuter(t *testing.T, datagram []byte, to netip.Addr, tos uint8) {
 	t.Helper()
+	var ip gopacket.SerializableLayer = &layers.IPv4{
+		Version: 4, TOS: tos, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolGRE,
+		SrcIP: local.AsSlice(), DstIP: to.AsSlice(),
+	}
+	if to.Is6() {
+		label := header.IPv6(datagram).FlowLabel()
+		if label == 0 {
+			t.Error("no flow label")
+		}
+		ip = &layers.IPv6{
+			Version: 6, TrafficClass: tos, FlowLabel: label, HopLimit: 64, NextHeader: layers.IPProtocolGRE,
+			SrcIP: local6.AsSlice(), DstIP: to.AsSlice(),
+		}
+	}
+	size := headerLen(datagram)
 	want := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(want, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&layers.IPv4{
-			Version: 4, TOS: tos, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolGRE,
-			SrcIP: local.AsSlice(), DstIP: to.AsSlice(),
-		}, gopacket.Payload(datagram[header.IPv4Len:]))
+	err := gopacket.SerializeLayers(want, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, gopacket.Payload(datagram[size:]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := datagram[:header.IPv4Len], want.Bytes()[:header.IPv4Len]; !bytes.Equal(got, want) {
+	if got, want := datagram[:size], want.Bytes()[:size]; !bytes.Equal(got, want) {
 		t.Errorf("outer header\ngot  % x\nwant % x", got, want)
 	}
 }
@@ -99,8 +115,8 @@ func TestSendECN(t *testing.T) {
 			{"IPv6", encap.ProtoTEB, cat(frame(12), unhex(t, "86dd"), v6), ecn},
 			{"IPv4 behind a tag", encap.ProtoTEB, cat(frame(12), unhex(t, "8100 0005 0800"), v4), ecn},
 			{"IPv6 behind two tags", encap.ProtoTEB, cat(frame(12), unhex(t, "88a8 0005 8100 0006 86dd"), v6), ecn},
-			{"IPv4 alone", encap.ProtoIPv4, v4, ecn},
-			{"IPv6 alone", encap.ProtoIPv6, v6, ecn},
+			{"IPv4 alone", encap.ProtoIPv4, cat(frame(12), unhex(t, "0800"), v4), ecn},
+			{"IPv6 alone", encap.ProtoIPv6, cat(frame(12), unhex(t, "86dd"), v6), ecn},
 			{"ARP", encap.ProtoTEB, cat(frame(12), unhex(t, "0806"), v4), 0},
 			{"three tags", encap.ProtoTEB, cat(frame(12), unhex(t, "8100 0005 8100 0006 8100 0007 0800"), v4), 0},
 			{"wrong version", encap.ProtoTEB, cat(frame(12), unhex(t, "0800"), v6), 0},
@@ -126,6 +142,7 @@ func TestSendSequence(t *testing.T) {
 	for i := range 600 {
 		if i == 300 {
 			setPeers(t, u, keyed, ordered)
+			u.Refresh()
 		}
 		key := uint32(i % 3)
 		workers[i%2].Send([]encap.Packet{{Peer: ordered.ID, Proto: encap.ProtoTEB, Key: key, Frame: frame(60)}})
@@ -170,16 +187,20 @@ func TestSendChecksumLeftUndone(t *testing.T) {
 }
 
 // TestSendSuperFrame holds E14: a super-frame leaves as segments that fit.
-func TestSendSuperFrame(t *testing.T) {
+func TestSendSuperFrame(t *testing.T) { bothVersions(t, testSendSuperFrame) }
+
+func testSendSuperFrame(t *testing.T, at func(netip.Addr) netip.Addr) {
 	const size, mss = 60000, 1400
 	for _, to := range []encap.Peer{keyed, keyless, everyBit} {
-		u, wire := encaptest.New(t, local)
-		setPeers(t, u, peers...)
-		h, super, payload := tcpSuper(t, size, mss)
+		to.Addr = at(to.Addr)
+		u, wire := encaptest.New(t, at(local))
+		setPeers(t, u, peersAt(at)...)
+		h, super, _ := tcpSuper(t, size, mss)
 		before := cat(super)
 		pkts := []encap.Packet{
 			{Peer: to.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: super},
 			{Peer: to.ID, Proto: encap.ProtoTEB, Key: 7, Header: h, Frame: super}, // more than one batch of messages
+			{Peer: to.ID, Proto: encap.ProtoIPv4, Key: 7, Header: h, Frame: super},
 			{Peer: to.ID, Proto: encap.ProtoTEB, Key: 7, Frame: frame(60)},
 		}
 		u.NewSender().Send(pkts)
@@ -191,8 +212,8 @@ func TestSendSuperFrame(t *testing.T) {
 		if !bytes.Equal(super, before) {
 			t.Error("the super-frame was changed")
 		}
-		for range 2 {
-			checkStream(t, wire, to, payload, mss)
+		for _, proto := range []uint16{encap.ProtoTEB, encap.ProtoTEB, encap.ProtoIPv4} {
+			checkStream(t, wire, to, proto, super, mss)
 		}
 		if last := wire.Read(); !bytes.HasSuffix(last, frame(60)) {
 			t.Errorf("the frame behind: got % x", last)
@@ -201,21 +222,26 @@ func TestSendSuperFrame(t *testing.T) {
 	}
 }
 
-// checkStream reads segments until they make up payload, and has gopacket verify each.
-func checkStream(t *testing.T, wire *encaptest.Wire, to encap.Peer, payload []byte, mss int) {
+// checkStream reads segments until they make up a super-frame's payload, and has gopacket verify each.
+func checkStream(t *testing.T, wire *encaptest.Wire, to encap.Peer, proto uint16, super []byte, mss int) {
 	t.Helper()
+	payload := super[54:]
 	var got []byte
 	for len(got) < len(payload) {
 		d := wire.Read()
 		checkOuter(t, d, to.Addr, 2) // ECT(0), as the inner packet has it
-		g, reason := encap.ParseGRE(d[header.IPv4Len:])
-		if reason != drop.None || g.HasChecksum() != to.Checksum || g.HasKey() == to.Keyless || g.HasSequence() != to.Sequence {
-			t.Fatalf("got %v, header % x", reason, d[20:36])
+		g, reason := encap.ParseGRE(d[headerLen(d):])
+		if reason != drop.None || g.Protocol() != proto || g.HasChecksum() != to.Checksum || g.HasKey() == to.Keyless || g.HasSequence() != to.Sequence {
+			t.Fatalf("got %v, header % x", reason, d[headerLen(d):][:16])
 		}
 		if g.HasChecksum() && !bytes.Equal(g, withChecksum(g)) {
 			t.Fatal("wrong GRE checksum")
 		}
-		pkt := gopacket.NewPacket(g.Payload(), layers.LayerTypeEthernet, gopacket.Default)
+		inner := g.Payload()
+		if proto != encap.ProtoTEB {
+			inner = cat(super[:header.EthernetLen], inner)
+		}
+		pkt := gopacket.NewPacket(inner, layers.LayerTypeEthernet, gopacket.Default)
 		ip, _ := pkt.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
 		tcp, _ := pkt.Layer(layers.LayerTypeTCP).(*layers.TCP)
 		if ip == nil || tcp == nil {
@@ -228,7 +254,7 @@ func checkStream(t *testing.T, wire *encaptest.Wire, to encap.Peer, payload []by
 		if last := len(got) == len(payload); tcp.PSH != last {
 			t.Errorf("PSH is %v, last is %v", tcp.PSH, last)
 		}
-		if !bytes.Equal(reserialize(t, pkt), g.Payload()) {
+		if !bytes.Equal(reserialize(t, pkt), inner) {
 			t.Fatal("lengths or checksums are not what gopacket computes")
 		}
 	}
@@ -259,13 +285,18 @@ func TestSendRefuses(t *testing.T) {
 		{"peer 0", encap.Packet{Frame: frame(60)}, drop.TxUnreachable, syscall.EDESTADDRREQ},
 		{"peer far out", encap.Packet{Peer: 65535, Frame: frame(60)}, drop.TxUnreachable, syscall.EDESTADDRREQ},
 		{"no frame", encap.Packet{Peer: keyed.ID}, drop.TapShort, nil},
+		{"no packet", encap.Packet{Peer: keyed.ID, Proto: encap.ProtoIPv4, Frame: frame(14)}, drop.TapShort, nil},
 		{"too long for IPv4", encap.Packet{Peer: keyed.ID, Frame: frame(65535 - 28 + 1)}, drop.TxTooBig, syscall.EMSGSIZE},
 		{"super-frame of nothing", encap.Packet{Peer: keyed.ID, Frame: frame(60), Header: offload.Header{GSOType: offload.GSOTCPv4, GSOSize: 1000, HdrLen: 54}}, drop.TapVirtio, nil},
 		{"longest", encap.Packet{Peer: keyed.ID, Frame: frame(65535 - 28)}, drop.None, nil},
+		{"longest packet", encap.Packet{Peer: keyed.ID, Proto: encap.ProtoIPv4, Frame: frame(65535 - 28 + 14)}, drop.None, nil},
+		{"packet too long for IPv4", encap.Packet{Peer: keyed.ID, Proto: encap.ProtoIPv4, Frame: frame(65535 - 28 + 14 + 1)}, drop.TxTooBig, syscall.EMSGSIZE},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.pkt.Proto = encap.ProtoTEB
+			if tt.pkt.Proto == 0 {
+				tt.pkt.Proto = encap.ProtoTEB
+			}
 			pkts := []encap.Packet{tt.pkt, {Peer: keyed.ID, Proto: encap.ProtoTEB, Frame: frame(60)}}
 			u.NewSender().Send(pkts)
 			if pkts[0].Reason != tt.reason || pkts[0].Err != tt.err {

@@ -20,12 +20,12 @@ const strangersBatch = 64
 // goes uncounted.
 
 // StrangersFD returns the descriptor of the socket that only strangers reach.
-func (r *Receiver) StrangersFD() int { return r.u.sockets.Strangers }
+func (r *Receiver) StrangersFD() int { return r.f.sockets.Strangers }
 
 // Strangers reads what strangers sent, a bounded number at a time, and returns
 // how many datagrams arrived from them since the last call, overflow included.
 func (r *Receiver) Strangers() uint64 {
-	fd := r.u.sockets.Strangers
+	fd := r.f.sockets.Strangers
 	n, _ := recvmmsg(fd, r.strangers[:])
 	return uint64(n) + uint64(dropped(fd, &r.lostStrangers))
 }
@@ -39,7 +39,7 @@ func (r *Receiver) Overflow() uint64 {
 		return 0
 	}
 	r.backlog = false
-	return uint64(dropped(r.u.sockets.Peers, &r.lostPeers))
+	return uint64(dropped(r.f.sockets.Peers, &r.lostPeers))
 }
 
 // dropped returns by how much a socket's drop counter grew since it was *last.

@@ -1,8 +1,10 @@
 package encap
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,7 +15,10 @@ import (
 
 // Config describes the underlay.
 type Config struct {
-	Local []netip.Addr // own outer addresses, IPv4 [IPv6 later]: the first is the source, only these are heard; empty: the route picks, all are heard
+	// Local are the own outer addresses, IPv4, IPv6 or both: the first of each is
+	// the source, only these are heard, and peers are of these versions of IP.
+	// Empty: the route picks, all are heard, of each version that the host has.
+	Local []netip.Addr
 	Log   *slog.Logger // nil: no log
 }
 
@@ -35,20 +40,39 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Underlay carries inner frames between hosts. SetPeers, LinkMTU and Overhead
-// may be called from any goroutine at any time until Close.
-type Underlay struct {
-	local   []netip.Addr
-	log     *slog.Logger
-	sockets Sockets
-	links   *netlink.Handle // of the namespace of the sockets; nil where they are none of Open
-	peers   atomic.Pointer[peerTable]
+// localOf returns the local addresses of one version of IP.
+func (c *Config) localOf(v6 bool) (as []netip.Addr) {
+	for _, a := range c.Local {
+		if a.Is6() == v6 {
+			as = append(as, a)
+		}
+	}
+	return as
+}
 
-	receiver   *Receiver
+// Underlay carries inner frames between hosts. SetPeers, Refresh, Room and what
+// returns an MTU or an overhead may be called from any goroutine at any time
+// until Close.
+type Underlay struct {
+	local    []netip.Addr
+	log      *slog.Logger
+	families []*family       // one or two
+	links    *netlink.Handle // of the namespace of the sockets; nil where they are none of Open
+	seed     uint64          // of flow labels
+	peers    atomic.Pointer[peerTable]
+
 	mtuUnknown atomic.Bool // LinkMTU has said so in the log
 
 	mu     sync.Mutex // guards closed, and is held while peers changes
 	closed bool
+}
+
+// family is what an Underlay has for one version of IP.
+type family struct {
+	v6       bool
+	local    []netip.Addr
+	sockets  Sockets
+	receiver *Receiver
 }
 
 // Open makes the raw sockets in the network namespace of the calling thread.
@@ -62,35 +86,42 @@ func Open(cfg Config) (*Underlay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open underlay: %w", err)
 	}
-	u, err := OpenSockets(cfg, s)
+	links, err := openLinks()
 	if err != nil {
-		return nil, err // OpenSockets has closed them
+		return nil, fmt.Errorf("open underlay: %w", errors.Join(err, closeAll(s)))
 	}
-	if u.links, err = openLinks(); err != nil {
-		_ = u.Close()
-		return nil, fmt.Errorf("open underlay: %w", err)
-	}
-	return u, nil
+	return newUnderlay(cfg, s, links)
 }
 
-// Sockets are the three descriptors of an Underlay, each non-blocking.
+// Sockets are the three descriptors that an Underlay has for one version of IP,
+// each non-blocking.
 type Sockets struct {
+	V6        bool
 	Peers     int // datagrams of peers are read from here, outer header included
 	Strangers int // datagrams of anybody else, to be counted
 	Send      int // outer datagrams are written here, headers included
 
-	raw bool // made by Open
+	raw bool // made by Open: over IPv6 the outer header is not included, and errors are queued
 }
 
 // OpenSockets makes an Underlay of sockets that are open already and keep
-// datagram boundaries. It takes them over, also when it fails. Open is built on
-// it; it is exported as the seam for encaptest, whose sockets are socketpairs
+// datagram boundaries, for one version of IP or for each. It takes them over,
+// also when it fails. It is the seam for encaptest, whose sockets are socketpairs
 // (filters work on those too).
-func OpenSockets(cfg Config, s Sockets) (*Underlay, error) {
-	u := &Underlay{sockets: s}
+func OpenSockets(cfg Config, s ...Sockets) (*Underlay, error) {
+	return newUnderlay(cfg, s, nil)
+}
+
+// newUnderlay takes over sockets and links.
+func newUnderlay(cfg Config, sockets []Sockets, links *netlink.Handle) (*Underlay, error) {
+	u := &Underlay{links: links, seed: rand.Uint64()}
 	u.peers.Store(&peerTable{})
-	u.receiver = newReceiver(u)
 	err := cfg.check()
+	for _, s := range sockets {
+		f := &family{v6: s.V6, local: cfg.localOf(s.V6), sockets: s}
+		f.receiver = newReceiver(u, f)
+		u.families = append(u.families, f)
+	}
 	if err == nil {
 		u.local, u.log = cfg.Local, cfg.Log
 		err = u.SetPeers(nil)
@@ -114,15 +145,33 @@ func (u *Underlay) Close() error {
 	if u.links != nil {
 		u.links.Close()
 	}
-	return u.sockets.close()
+	var errs []error
+	for _, f := range u.families {
+		errs = append(errs, f.sockets.close())
+	}
+	return errors.Join(errs...)
 }
+
+// family returns what there is for the version of IP of a, nil where nothing is.
+func (u *Underlay) family(a netip.Addr) *family {
+	for _, f := range u.families {
+		if f.v6 == a.Is6() {
+			return f
+		}
+	}
+	return nil
+}
+
+// Speaks reports whether the Underlay speaks a's version of IP: SetPeers refuses
+// peers of another one.
+func (u *Underlay) Speaks(a netip.Addr) bool { return u.family(a.Unmap()) != nil }
 
 // SetPeers replaces the set of peers that are spoken to and heard, at once or,
 // when it returns an error, not at all. Datagrams of peers that stay are not
 // lost and keep their sequence numbers. What a removed peer sent before is still
 // returned by Recv, with drop.GREPeer.
 //
-// The two filters change one after the other: a stranger's datagram that arrives
+// The filters change one after the other: a stranger's datagram that arrives
 // between them, within microseconds, may be counted twice or not at all.
 func (u *Underlay) SetPeers(peers []Peer) error {
 	u.mu.Lock()
@@ -132,43 +181,37 @@ func (u *Underlay) SetPeers(peers []Peer) error {
 	if err != nil {
 		return fmt.Errorf("set peers: %w", err)
 	}
-	addrs := t.addrs()
-	hear, err := peersFilter(u.local, addrs)
-	if err != nil {
-		return fmt.Errorf("set peers: %w", err)
-	}
-	count, err := strangersFilter(u.local, addrs)
-	if err != nil {
-		return fmt.Errorf("set peers: %w", err)
-	}
-	u.peers.Store(t) // before the filter: what it lets pass must be known
-	if err := attach(u.sockets.Peers, hear); err != nil {
-		u.peers.Store(old)
-		return fmt.Errorf("set peers: %w", err)
-	}
-	if err := attach(u.sockets.Strangers, count); err != nil {
-		u.peers.Store(old)
-		if hear, err := peersFilter(u.local, old.addrs()); err == nil {
-			_ = attach(u.sockets.Peers, hear)
+	for _, p := range t.byAddr {
+		if !u.Speaks(p.Addr) {
+			return fmt.Errorf("set peers: peer %d: %s: no local address of this version of IP: name one", p.ID, p.Addr)
 		}
-		return fmt.Errorf("set peers: %w", err)
+	}
+	u.peers.Store(t.withPaths(u.pathFinder())) // before the filters: what they let pass must be known
+	for i, f := range u.families {
+		if err := f.hear(t); err != nil {
+			u.peers.Store(old)
+			for _, done := range u.families[:i+1] {
+				_ = done.hear(old)
+			}
+			return fmt.Errorf("set peers: %w", err)
+		}
 	}
 	return nil
 }
 
-// Room that a tunnel takes of the link's MTU, in bytes: outer IPv4 header, UDP
-// header (so that GRE-in-UDP fits as well), GRE header with key, inner Ethernet
-// header. Raw GRE leaves 8 of them free for a sequence number and a VLAN tag.
-const (
-	overheadIPv4     = 20 + 8 + 8 + 14
-	overheadChecksum = 4
-)
-
-// Overhead returns how many bytes of the link's MTU a tunnel takes from a
-// container's.
-func (u *Underlay) Overhead(checksum bool) int {
-	if checksum {
-		return overheadIPv4 + overheadChecksum
+// hear sets the filters of a family to the peers of t.
+func (f *family) hear(t *peerTable) error {
+	addrs := t.addrs(f.v6)
+	hear, err := peersFilter(f.v6, f.local, addrs)
+	if err != nil {
+		return err
 	}
-	return overheadIPv4
+	count, err := strangersFilter(f.v6, f.local, addrs)
+	if err != nil {
+		return err
+	}
+	if err := attach(f.sockets.Peers, hear); err != nil {
+		return err
+	}
+	return attach(f.sockets.Strangers, count)
 }

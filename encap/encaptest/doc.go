@@ -10,5 +10,5 @@
 // The descriptors are real ones: they work in an epoll set, and the socket
 // filters that tell peers from strangers run in the kernel on them as well. What
 // a network does and a socketpair does not: fragments, merging (GRO), MTU, ICMP
-// errors, and filling in a source address.
+// errors, filling in a source address, and taking away the outer IPv6 header.
 package encaptest

@@ -51,10 +51,13 @@ func pump(t testing.TB, from *Wire, wires []*Wire) {
 // holder returns the wire whose Underlay has the destination of an outer
 // datagram, nil where none has.
 func holder(wires []*Wire, outer []byte) *Wire {
-	if len(outer) < 20 {
-		return nil
+	var dst netip.Addr
+	switch {
+	case len(outer) >= 20 && outer[0]>>4 == 4:
+		dst = netip.AddrFrom4([4]byte(outer[16:20]))
+	case len(outer) >= 40 && outer[0]>>4 == 6:
+		dst = netip.AddrFrom16([16]byte(outer[24:40]))
 	}
-	dst := netip.AddrFrom4([4]byte(outer[16:20]))
 	for _, w := range wires {
 		if slices.Contains(w.local, dst) {
 			return w

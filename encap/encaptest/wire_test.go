@@ -60,8 +60,8 @@ func TestPair(t *testing.T) {
 	if r := send(); r != drop.None {
 		t.Fatalf("sent %v", r)
 	}
-	wait(t, b.Receiver().StrangersFD())
-	if n := b.Receiver().Strangers(); n != 1 {
+	wait(t, b.Receivers()[0].StrangersFD())
+	if n := b.Receivers()[0].Strangers(); n != 1 {
 		t.Errorf("counted %d strangers, want 1", n)
 	}
 	if err := b.Close(); err != nil {
@@ -88,8 +88,8 @@ func wait(t *testing.T, fd int) {
 
 func receive(t *testing.T, u *encap.Underlay) encap.Datagram {
 	t.Helper()
-	wait(t, u.Receiver().FD())
-	ds, err := u.Receiver().Recv()
+	wait(t, u.Receivers()[0].FD())
+	ds, err := u.Receivers()[0].Recv()
 	if err != nil || len(ds) != 1 {
 		t.Fatalf("received %d, %v, want 1", len(ds), err)
 	}

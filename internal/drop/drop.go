@@ -25,19 +25,19 @@ const (
 	GREPeer                // outer source or destination is not configured
 	GREFrag                // fragment that reached the switch unassembled
 	GRELoop                // came from the switch itself
-	InnerRunt              // inner frame shorter than an Ethernet header
+	InnerRunt              // inner frame shorter than an Ethernet header, or packet shorter than an IP header
 	InnerBig               // inner frame larger than the MTU of where it goes
 	InnerSourceMAC         // inner source MAC is multicast or zero
-	InnerVLAN              // VLAN tag where the port takes none
+	InnerVLAN              // VLAN tag where none is taken
 	ECNCE                  // congestion experienced outside, not ECN-capable inside (RFC 6040)
 
 	L2SourceMAC // source MAC is multicast or zero
 	L2LinkLocal // destination 01:80:c2:00:00:0x, never forwarded (802.1D section 7.12.6)
 	L2Self      // destination is on the port that it came from
 	L2Split     // from a peer to a peer (split horizon)
-	L2Spoof     // source address is not the port's own
+	L2Spoof     // speaks for another's address, or as a DHCP server or router
 	L2Limit     // port may learn no more addresses
-	L2Storm     // flooding limit of the port
+	L2Storm     // flooding limit of the port, or a loop blocks it
 	L2NoPort    // nowhere to go: no other port or peer in the domain
 
 	L3Header

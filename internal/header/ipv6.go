@@ -37,6 +37,9 @@ func ParseIPv6(b []byte) (IPv6, bool) {
 	return b[:total], true
 }
 
+// FlowLabel returns the flow label; 0: none.
+func (p IPv6) FlowLabel() uint32 { return binary.BigEndian.Uint32(p) & 0xfffff }
+
 // TrafficClass returns DSCP and ECN in one byte.
 func (p IPv6) TrafficClass() uint8 { return p[0]<<4 | p[1]>>4 }
 
@@ -123,12 +126,13 @@ type IPv6Fields struct {
 	NextHeader    uint8
 	HopLimit      uint8
 	Src, Dst      netip.Addr // IPv6
+	FlowLabel     uint32     // 20 bits; 0: none (RFC 6437 section 2)
 }
 
-// Put writes the header, flow label 0, to the first IPv6Len bytes of b.
+// Put writes the header to the first IPv6Len bytes of b.
 func (f IPv6Fields) Put(b []byte) {
 	_ = b[IPv6Len-1]
-	binary.BigEndian.PutUint32(b, 6<<28|uint32(f.TrafficClass)<<20)
+	binary.BigEndian.PutUint32(b, 6<<28|uint32(f.TrafficClass)<<20|f.FlowLabel&0xfffff)
 	binary.BigEndian.PutUint16(b[4:], uint16(f.PayloadLength))
 	b[6], b[7] = f.NextHeader, f.HopLimit
 	src, dst := f.Src.As16(), f.Dst.As16()

@@ -34,11 +34,11 @@ func TestIPv6(t *testing.T) {
 
 func TestIPv6Put(t *testing.T) {
 	l := ip6(layers.IPProtocolGRE)
-	l.FlowLabel = 0
 	want := serialize(t, l, gopacket.Payload("hello"))
 	got := make([]byte, IPv6Len)
-	IPv6Fields{TrafficClass: l.TrafficClass, PayloadLength: 5, NextHeader: ProtoGRE, HopLimit: l.HopLimit, Src: addrA6, Dst: addrB6}.Put(got)
+	IPv6Fields{TrafficClass: l.TrafficClass, PayloadLength: 5, NextHeader: ProtoGRE, HopLimit: l.HopLimit, Src: addrA6, Dst: addrB6, FlowLabel: l.FlowLabel}.Put(got)
 	equal(t, "Put", string(got), string(want[:IPv6Len]))
+	equal(t, "FlowLabel", IPv6(got).FlowLabel(), l.FlowLabel)
 }
 
 func TestIPv6Upper(t *testing.T) {

@@ -96,6 +96,17 @@ func (n NDP) LinkAddr() (MAC, bool) {
 	return 0, false
 }
 
+// LinkAddrsAre reports whether every link-layer address option, of the sender
+// and of the target, holds mac; also where there is none.
+func (n NDP) LinkAddrsAre(mac MAC) bool {
+	for opts := n[n.fixedLen():]; len(opts) >= 8; opts = opts[int(opts[1])*8:] {
+		if (opts[0] == ndpSourceLink || opts[0] == ndpTargetLink) && MACFrom(opts[2:]) != mac {
+			return false
+		}
+	}
+	return true
+}
+
 // allNodes is ff02::1, and allNodesMAC the group address it maps to (RFC 2464 section 7).
 var allNodes = netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0x01})
 
