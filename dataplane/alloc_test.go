@@ -31,6 +31,7 @@ func (w *worker) batch(id PortID) {
 	w.snap = w.sw.snapshot.Load()
 	w.now = w.sw.second.Load()
 	w.drainPort(w.snap.port(id), false)
+	w.balance()
 }
 
 // TestFramePathNoAllocs runs batches of every kind of frame through a worker:
@@ -109,8 +110,8 @@ func TestTunnelNoAllocs(t *testing.T) {
 			wire.Inject(in)
 		}
 		w.snap, w.now = s.snapshot.Load(), s.second.Load()
-		w.drainUnderlay(false)
-		w.countStrangers()
+		w.drainUnderlay(w.receivers[0], false)
+		w.countStrangers(w.receivers[0])
 		for a.TryRecvRaw(drain) > 0 {
 		}
 	})

@@ -13,6 +13,7 @@ import (
 type portCounters struct {
 	rxFrames, rxBytes atomic.Uint64
 	txFrames, txBytes atomic.Uint64
+	notLearned        atomic.Uint64
 	drops             [drop.Count]atomic.Uint64
 	_                 [64]byte // keeps the next worker's counters off this cache line
 }
@@ -38,6 +39,8 @@ type totals struct {
 // Ethernet frames without virtio headers and FCS.
 type PortStats struct {
 	RxFrames, TxFrames, RxBytes, TxBytes uint64
+	NotLearned                           uint64 // frames forwarded whose source the FDB did not take: the port has its share
+	Blocked                              uint32 // second of Switch.Now until which the port is blocked because of a loop; 0: never was
 	Drops                                [drop.Count]uint64
 }
 
@@ -61,12 +64,14 @@ type Frames struct {
 
 // stats sums the counters of all workers.
 func (p *port) stats() (s PortStats) {
+	s.Blocked = p.loop.blocked.Load()
 	for i := range p.counters {
 		c := &p.counters[i]
 		s.RxFrames += c.rxFrames.Load()
 		s.RxBytes += c.rxBytes.Load()
 		s.TxFrames += c.txFrames.Load()
 		s.TxBytes += c.txBytes.Load()
+		s.NotLearned += c.notLearned.Load()
 		addDrops(&s.Drops, &c.drops)
 	}
 	return s
@@ -107,22 +112,6 @@ func (s *Switch) PeerStats(id PeerID) PeerStats {
 		return p.stats()
 	}
 	return PeerStats{}
-}
-
-// Frames returns the balance sheet since the switch started, removed ports and
-// peers included. It balances whenever the workers are between two batches.
-func (s *Switch) Frames() (f Frames) {
-	for _, w := range s.workers {
-		f.In += w.total.in.Load()
-		f.Generated += w.total.generated.Load()
-		f.Forwarded += w.total.forwarded.Load()
-		f.Local += w.total.local.Load()
-		f.Copies += w.total.copies.Load()
-		f.Transmitted += w.total.transmitted.Load()
-		f.DroppedIn += w.total.droppedIn.Load()
-		f.DroppedOut += w.total.droppedOut.Load()
-	}
-	return f
 }
 
 // Drops returns the total of every reason, indexed by drop.Reason.

@@ -9,13 +9,13 @@ import (
 )
 
 // drainUnderlay takes one batch of datagrams from peers. Worker 0 only.
-func (w *worker) drainUnderlay(failed bool) {
+func (w *worker) drainUnderlay(r *encap.Receiver, failed bool) {
 	if failed {
-		w.noteErrors()
+		w.noteErrors(r)
 	}
-	datagrams, err := w.receiver.Recv()
+	datagrams, err := r.Recv()
 	if err != nil {
-		w.noteErrors()
+		w.noteErrors(r)
 	}
 	w.reset()
 	for i := range datagrams {
@@ -23,7 +23,7 @@ func (w *worker) drainUnderlay(failed bool) {
 	}
 	w.total.in.Add(uint64(len(datagrams)))
 	w.flush()
-	if n := w.receiver.Overflow(); n > 0 {
+	if n := r.Overflow(); n > 0 {
 		w.dropMany(n, drop.RxOverflow)
 	}
 }
@@ -57,6 +57,9 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 	if d == nil {
 		return drop.GREKey
 	}
+	if r := encap.MergeECN(dg.TOS, dg.Proto, dg.Frame); r != drop.None {
+		return r
+	}
 	eth, ok := header.ParseEthernet(dg.Frame)
 	if !ok {
 		return drop.InnerRunt
@@ -72,8 +75,15 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 	buf := dg.Buf[encap.Headroom-offload.HeaderLen:]
 	h.Put(buf)
 	w.frames = append(w.frames, frame{buf: buf, header: h, from: fib.PeerDest(uint16(p.id)), domain: d})
-	d.fdb.Learn(src, fib.PeerDest(uint16(p.id)), w.now)
-	return w.forward(uint16(len(w.frames)-1), eth)
+	index := uint16(len(w.frames) - 1)
+	f := &w.frames[index]
+	if r := w.guardPeer(f, eth); r != drop.None {
+		return r
+	}
+	if out := d.fdb.Learn(src, f.from, w.now); out == fib.Moved || out == fib.Pinned {
+		w.sw.moves.note(d, src, f.from, out, w.now)
+	}
+	return w.forward(index, eth)
 }
 
 // openBare takes IP without Ethernet: a packet for the router of a vrf. It gets
@@ -90,6 +100,9 @@ func (w *worker) openBare(p *peer, dg *encap.Datagram) drop.Reason {
 		return drop.GREProto
 	default:
 		return drop.GREKey
+	}
+	if r := encap.MergeECN(dg.TOS, dg.Proto, dg.Frame); r != drop.None {
+		return r
 	}
 	buf := dg.Buf[encap.Headroom-header.EthernetLen-offload.HeaderLen:]
 	eth := buf[offload.HeaderLen:]
@@ -116,8 +129,8 @@ func (w *worker) domainOf(p *peer, dg *encap.Datagram) *domain {
 }
 
 // countStrangers counts what arrived from hosts that are no peers.
-func (w *worker) countStrangers() {
-	if n := w.receiver.Strangers(); n > 0 {
+func (w *worker) countStrangers(r *encap.Receiver) {
+	if n := r.Strangers(); n > 0 {
 		w.dropMany(n, drop.GREPeer)
 	}
 }
@@ -131,8 +144,8 @@ func (w *worker) dropMany(n uint64, r drop.Reason) {
 }
 
 // noteErrors takes ICMP errors about our datagrams as hints of a peer's health.
-func (w *worker) noteErrors() {
-	w.receiver.Errors(func(id encap.PeerID, err error) {
+func (w *worker) noteErrors(r *encap.Receiver) {
+	r.Errors(func(id encap.PeerID, err error) {
 		if p := w.snap.peer(id); p != nil {
 			p.health.fail(w.now, err)
 		}

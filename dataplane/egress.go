@@ -33,26 +33,56 @@ func (w *worker) flush() {
 		w.origin = append(w.origin, c.frame)
 	}
 	w.copies = w.copies[:0]
+	w.writeMerged()
 	if len(w.packets) > 0 {
 		w.toPeers()
 	}
 }
 
-// toPort writes one copy to a port.
+// toPort takes one copy to a port. What came from a peer one datagram a segment
+// is merged first: a write costs more than everything else on the way.
 func (w *worker) toPort(f *frame, id PortID) {
 	p := w.snap.port(id)
 	if p == nil { // the FDB is swept after the port left the snapshot
 		w.dropOut(&w.total.other[drop.TapDown], drop.TapDown)
 		return
 	}
-	c := &p.counters[w.index]
-	if r := w.write(f, p); r != drop.None {
-		w.dropOut(&c.drops[r], r)
+	if p.allowSpoof && !f.generated && p.loop.blocks(w.now) {
+		w.countWritten(p, drop.L2Storm, 1, 0)
 		return
 	}
-	c.txFrames.Add(1)
-	c.txBytes.Add(uint64(len(f.bytes())))
-	w.total.transmitted.Add(1)
+	if !f.from.IsPeer() || !fits(f, p.mtu) {
+		w.countWritten(p, w.write(f, p), 1, len(f.bytes()))
+		return
+	}
+	if !w.merger.Add(uint16(id), f.buf) { // full
+		w.writeMerged()
+		w.merger.Add(uint16(id), f.buf)
+	}
+}
+
+// writeMerged writes what toPort gave the merger.
+func (w *worker) writeMerged() {
+	for i := range w.merger.Len() {
+		item := w.merger.Item(i)
+		p := w.snap.port(PortID(item.To))
+		w.countWritten(p, written(p.device.WriteV(item.Vector)), item.Frames, item.Bytes)
+	}
+	w.merger.Reset()
+}
+
+// countWritten counts frames that left in one write to a port, or did not.
+func (w *worker) countWritten(p *port, r drop.Reason, frames, bytes int) {
+	c := &p.counters[w.index]
+	if r != drop.None {
+		c.drops[r].Add(uint64(frames))
+		w.total.drops[r].Add(uint64(frames))
+		w.total.droppedOut.Add(uint64(frames))
+		return
+	}
+	c.txFrames.Add(uint64(frames))
+	c.txBytes.Add(uint64(bytes))
+	w.total.transmitted.Add(uint64(frames))
 }
 
 // write hands a frame to a port's device.
@@ -61,15 +91,16 @@ func (w *worker) write(f *frame, p *port) drop.Reason {
 		if !f.from.IsPeer() || !f.header.IsGSO() {
 			return drop.InnerBig
 		}
-		return w.writeMerged(f, p)
+		w.writeMerged() // of the same flow, perhaps: order
+		return w.writeSmaller(f, p)
 	}
 	return written(p.device.Write(f.buf))
 }
 
-// writeMerged writes a frame that the kernel merged on its way here to a port
+// writeSmaller writes a frame that the kernel merged on its way here to a port
 // whose MTU is smaller than the network's. By the latter its segment size was
 // guessed; the port gets a smaller guess.
-func (w *worker) writeMerged(f *frame, p *port) drop.Reason {
+func (w *worker) writeSmaller(f *frame, p *port) drop.Reason {
 	h := f.header
 	_, l3 := header.Ethernet(f.bytes()).L3()
 	room := p.mtu - (int(h.HdrLen) - l3)

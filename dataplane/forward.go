@@ -1,9 +1,11 @@
 package dataplane
 
 import (
+	"weft/encap"
 	"weft/fib"
 	"weft/internal/drop"
 	"weft/internal/header"
+	"weft/internal/offload"
 )
 
 // verdict is what forward decides about a frame: a reason to drop it, one
@@ -49,16 +51,41 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 	}
 	copies := 1
 	if v.to == 0 {
+		if dst := eth.Dst(); !dst.IsMulticast() {
+			if p := w.snap.portOf(f.from); p != nil && !w.mayFlood(p, f, dst) {
+				return drop.L2Storm
+			}
+		}
 		copies = w.flood(index)
 		if copies == 0 {
 			return drop.L2NoPort
 		}
 	} else {
+		// A frame that the kernel merged on its way here is cut to fit (writeSmaller).
+		merged := f.from.IsPeer() && f.header.IsGSO()
+		if mtu := w.mtuAt(v.to, eth); !merged && !fits(f, mtu) {
+			if r := w.tellTooBig(f, mtu); r == drop.L3Big {
+				return r
+			}
+		}
 		w.emit(index, v.to)
 	}
 	w.total.forwarded.Add(1)
 	w.total.copies.Add(uint64(copies))
 	return drop.None
+}
+
+// mtuAt returns the L3 bytes that a frame like eth may carry to a destination.
+func (w *worker) mtuAt(to fib.Dest, eth header.Ethernet) int {
+	if !to.IsPeer() {
+		if p := w.snap.port(PortID(to.ID())); p != nil {
+			return p.mtu
+		}
+	} else if room := w.sw.cfg.Underlay.Room(encap.PeerID(to.ID()), encap.ProtoTEB); room > 0 {
+		_, l3 := eth.L3()
+		return room - l3
+	}
+	return offload.MaxFrame // it is gone: dropped at egress
 }
 
 // flood puts a copy on the egress list for every port of the domain but the one

@@ -45,13 +45,25 @@ const (
 // icmpError tells the sender of f, a routed packet, why it did not get through,
 // unless the rules or the rate forbid it. f is left as it is.
 func (w *worker) icmpError(f *frame, v *vrf, kind icmpKind, rest uint32) {
-	eth := header.Ethernet(f.bytes())
-	if eth.Type() == header.TypeIPv4 {
-		if p, ok := header.ParseIPv4(f.l3()); ok && mayAnswer4(p) && w.mayTell(p.SrcAddr()) {
-			w.icmpError4(f, v, p, kind, rest)
+	etherType := header.Ethernet(f.bytes()).Type()
+	if etherType == header.TypeIPv4 {
+		p, ok := header.ParseIPv4(f.l3())
+		if !ok {
+			return
 		}
-	} else if p, ok := header.ParseIPv6(f.l3()); ok && mayAnswer6(p, kind) && w.mayTell(p.SrcAddr()) {
-		w.icmpError6(f, v, p, kind, rest)
+		src := w.speaker(f, v, p.DstAddr())
+		if src.IsValid() && mayAnswer4(p) && w.mayTell(p.SrcAddr()) {
+			w.sendBack(w.composeError4(f, p, src, kind, rest), f, v, etherType)
+		}
+		return
+	}
+	p, ok := header.ParseIPv6(f.l3())
+	if !ok {
+		return
+	}
+	src := w.speaker(f, v, p.DstAddr())
+	if src.IsValid() && mayAnswer6(p, kind) && w.mayTell(p.SrcAddr()) {
+		w.sendBack(w.composeError6(f, p, src, kind, rest), f, v, etherType)
 	}
 }
 
@@ -82,12 +94,9 @@ func mayAnswer6(p header.IPv6, kind icmpKind) bool {
 	return ok && !m.IsError() && m.Type() != header.ICMPv6Redirect
 }
 
-// icmpError4 composes an error about p and sends it back.
-func (w *worker) icmpError4(f *frame, v *vrf, p header.IPv4, kind icmpKind, rest uint32) {
-	src := w.speaker(f, v, p.DstAddr())
-	if !src.IsValid() {
-		return
-	}
+// composeError4 composes an error about p, which is in f, from src. Its
+// Ethernet header is still to be written.
+func (w *worker) composeError4(f *frame, p header.IPv4, src netip.Addr, kind icmpKind, rest uint32) (index uint16) {
 	quote := p[:min(len(p), quote4)]
 	size := header.IPv4Len + header.ICMPLen + len(quote)
 	index, b := w.compose(header.EthernetLen+size, f.domain)
@@ -97,15 +106,11 @@ func (w *worker) icmpError4(f *frame, v *vrf, p header.IPv4, kind icmpKind, rest
 	}.Put(ip)
 	code := icmpCodes[kind].v4
 	header.PutICMPv4(ip[header.IPv4Len:], code[0], code[1], rest, quote)
-	w.sendBack(index, f, v, header.TypeIPv4)
+	return index
 }
 
-// icmpError6 composes an error about p and sends it back.
-func (w *worker) icmpError6(f *frame, v *vrf, p header.IPv6, kind icmpKind, rest uint32) {
-	src := w.speaker(f, v, p.DstAddr())
-	if !src.IsValid() {
-		return
-	}
+// composeError6 does the same in IPv6.
+func (w *worker) composeError6(f *frame, p header.IPv6, src netip.Addr, kind icmpKind, rest uint32) (index uint16) {
 	quote := p[:min(len(p), icmp6Total-header.IPv6Len-header.ICMPLen)]
 	size := header.ICMPLen + len(quote)
 	index, b := w.compose(header.EthernetLen+header.IPv6Len+size, f.domain)
@@ -115,7 +120,7 @@ func (w *worker) icmpError6(f *frame, v *vrf, p header.IPv6, kind icmpKind, rest
 	}.Put(ip)
 	code := icmpCodes[kind].v6
 	header.PutICMPv6(header.IPv6(ip), code[0], code[1], rest, quote)
-	w.sendBack(index, f, v, header.TypeIPv6)
+	return index
 }
 
 // speaker returns the address from which the switch speaks about f, sent to dst:

@@ -61,18 +61,18 @@ func (w *worker) ingress(p *port, index uint16) drop.Reason {
 	}
 	f.header = h
 	h.Put(f.buf)
-	if !fits(f, p.mtu) {
-		return drop.InnerBig
-	}
 	f.domain = w.snap.domain(p.domain)
-	src := eth.Src()
-	switch {
-	case src.IsMulticast() || src == 0:
+	if src := eth.Src(); src.IsMulticast() || src == 0 {
 		return drop.L2SourceMAC
-	case p.allowSpoof:
-		f.domain.fdb.Learn(src, f.from, w.now)
-	case src != p.mac:
-		return drop.L2Spoof
+	}
+	if r := w.guard(p, f, eth); r != drop.None {
+		return r
+	}
+	if !fits(f, p.mtu) { // the container raised its MTU above what was attached
+		return w.tellTooBig(f, p.mtu)
+	}
+	if dst := eth.Dst(); dst.IsMulticast() && !w.mayFlood(p, f, dst) {
+		return drop.L2Storm
 	}
 	return w.forward(index, eth)
 }

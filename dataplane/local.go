@@ -52,10 +52,6 @@ func (w *worker) answerARP(f *frame) (done bool, r drop.Reason) {
 		return false, drop.None
 	}
 	sender, target := a.SenderAddr(), a.TargetAddr()
-	if d.gw.has(sender) { // somebody claims the gateway's address: it defends it (RFC 5227 section 2.4)
-		w.replyARP(f, d.gw.mac, d.gw.addr4, a)
-		return true, drop.L2Spoof
-	}
 	w.learnNeighbour(d, sender, a.SenderMAC(), false)
 	if a.Op() != header.ARPRequest || sender == target { // gratuitous: everybody wants to know
 		return false, drop.None

@@ -7,7 +7,7 @@ import (
 )
 
 // source says what a descriptor in a worker's epoll set is. It travels in the
-// event, beside the number of the port.
+// event, beside the number of the port or receiver.
 type source int32
 
 const (

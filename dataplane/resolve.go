@@ -81,8 +81,7 @@ func (w *worker) settleAwaited() {
 			for i := range a.queue {
 				w.reset()
 				w.frames = append(w.frames, a.queue[i])
-				extra := w.depart(0, a.vrf, &t) - 1
-				w.total.copies.Add(extra)
+				w.total.copies.Add(w.depart(0, a.vrf, &t))
 				w.flush()
 			}
 		case second && a.probes >= awaitProbes:
@@ -106,6 +105,7 @@ func (w *worker) giveUp(key awaitKey, a *awaited, d *domain) {
 			w.icmpError(&w.frames[0], a.vrf, icmpHostUnreachable, 0)
 			w.flush()
 		}
+		w.total.copies.Add(1)
 		w.dropOut(&w.total.other[drop.L3Neighbour], drop.L3Neighbour)
 	}
 }

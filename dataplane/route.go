@@ -225,10 +225,9 @@ func takeHop(f *frame) {
 // is known.
 func (w *worker) leave(index uint16, v *vrf, t *target) drop.Reason {
 	if t.peer == 0 && t.mac == 0 {
-		if r := w.await(&w.frames[index], v, t); r != drop.None {
-			return r
+		if r := w.await(w.frame(index), v, t); r != drop.None {
+			return r // a copy of it counts when it leaves, or is given up
 		}
-		w.total.copies.Add(1) // which transmits or drops it later
 	} else {
 		w.total.copies.Add(w.depart(index, v, t))
 	}

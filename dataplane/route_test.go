@@ -169,7 +169,7 @@ func TestRouteVerdicts(t *testing.T) {
 		{"S03 no route", packet6("fd00:1::2", "2001:db8::1", 64, exp, body), drop.L3NoRoute, [2]uint8{1, 0}},
 		{"S04 multicast source", packet6("ff02::5", "fd00:2::2", 64, exp, body), drop.L3Source, [2]uint8{}},
 		{"S04 loopback source", packet6("::1", "fd00:2::2", 64, exp, body), drop.L3Source, [2]uint8{}},
-		{"S04 link-local source", packet6("fe80::1", "fd00:2::2", 64, exp, body), drop.L3Source, [2]uint8{1, 2}},
+		{"S04 link-local source", packet6("fe80::ff:fe00:1", "fd00:2::2", 64, exp, body), drop.L3Source, [2]uint8{1, 2}},
 		{"S05 loopback", packet6("fd00:1::2", "::1", 64, exp, body), drop.L3Dest, [2]uint8{}},
 		{"S15 link-local", packet6("fd00:1::2", "fe80::9", 64, exp, body), drop.L3Dest, [2]uint8{}},
 	}
@@ -431,4 +431,46 @@ func TestClampMSS(t *testing.T) {
 			t.Errorf("MSS is not clamped to 1260: %x", p.Payload()[header.TCPLen:])
 		}
 	}
+}
+
+// TestBridgedTooBig tells the sender of a bridged packet that it does not fit:
+// where its own port takes less, and where the destination's does (P02, P04).
+func TestBridgedTooBig(t *testing.T) {
+	r := newRouted(t, Config{})
+	c := attach(t, r.Switch, r.d1, 3, func(c *PortConfig) { c.MTU = 1300 })
+	body := make([]byte, 1400)
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		icmp  [2]uint8
+		mtu   int
+	}{
+		{"P02 destination's port", packet4("10.1.0.2", "10.1.0.3", 64, 253, body), [2]uint8{3, 4}, 1300},
+		{"P04 destination's port", packet6("fd00:1::2", "fd00:1::3", 64, 253, body), [2]uint8{2, 0}, 1300},
+		{"P02 own port", packet4("10.1.0.2", "10.1.0.3", 64, 253, make([]byte, 2000)), [2]uint8{3, 4}, 1450},
+		{"P04 own port", packet6("fd00:1::2", "fd00:1::3", 64, 253, make([]byte, 2000)), [2]uint8{2, 0}, 1450},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			header.PutEthernet(tt.frame, c.mac, r.a.mac, header.Ethernet(tt.frame).Type())
+			before := r.PortStats(r.a.id).Drops[drop.L3Big]
+			r.a.Send(offload.Header{}, tt.frame)
+			wantDrops(t, r.Switch, r.a.id, drop.L3Big, before+1)
+			_, got := r.a.Recv(patience)
+			eth := header.Ethernet(got)
+			if len(got) == 0 || eth.Src() != c.mac || eth.Dst() != r.a.mac {
+				t.Fatalf("got %x", got)
+			}
+			header.PutEthernet(got, r.a.mac, gatewayMAC(1), eth.Type())
+			checkError(t, got, tt.frame, tt.icmp)
+			at := header.EthernetLen + header.IPv4Len + 4
+			if eth.Type() == header.TypeIPv6 {
+				at = header.EthernetLen + header.IPv6Len + 4
+			}
+			if mtu := int(binary.BigEndian.Uint32(got[at:])); mtu != tt.mtu {
+				t.Errorf("told an MTU of %d, want %d", mtu, tt.mtu)
+			}
+		})
+	}
+	c.wantNone(t)
+	wantBalance(t, r.Switch)
 }

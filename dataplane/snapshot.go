@@ -9,6 +9,7 @@ import (
 	"weft/encap"
 	"weft/fib"
 	"weft/internal/header"
+	"weft/internal/policy"
 	"weft/tap"
 )
 
@@ -33,6 +34,9 @@ type port struct {
 	addrs      []netip.Addr // attached addresses
 	mtu        int
 	allowSpoof bool
+	filter     *policy.Filter // what it may send, unless allowSpoof
+	flooding   *flooding      // of the worker that reads it
+	loop       *looping       // of the same
 	gone       *atomic.Bool   // set by the worker that found the device dead
 	counters   []portCounters // by worker
 }

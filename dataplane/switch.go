@@ -14,6 +14,7 @@ import (
 	"weft/fib"
 	"weft/internal/drop"
 	"weft/internal/header"
+	"weft/internal/policy"
 	"weft/tap"
 )
 
@@ -39,6 +40,11 @@ type Config struct {
 	// PortGone is called once for a port whose container or TAP is gone, from
 	// a goroutine of its own, possibly after Close. The port must still be removed.
 	PortGone func(PortID)
+
+	// Event is called about trouble in the networks, within a second and at
+	// most every 2 s about the same, from a goroutine of its own, possibly after
+	// Close. nil: nobody wants to know.
+	Event func(Event)
 }
 
 // Switch moves frames. Its methods may be called from any goroutine and never
@@ -50,6 +56,7 @@ type Switch struct {
 	workers  []*worker
 	start    time.Time
 	second   atomic.Uint32 // of the switch's clock; written by tick, read by workers
+	moves    moves
 	stopTick chan struct{}
 	running  sync.WaitGroup // workers and tick
 
@@ -151,6 +158,8 @@ func (s *Switch) tick() {
 				w.wake()
 			}
 		}
+		s.tell()
+		s.probeLoops(now)
 	}
 }
 
@@ -263,6 +272,7 @@ func (s *Switch) RemoveDomain(id DomainID) error {
 	next := old.clone()
 	next.domains[id] = nil
 	delete(next.byKey, d.key)
+	next.setOwn() // its gateway's addresses are nobody's now
 	s.publish(next)
 	s.settle()
 	return nil
@@ -282,7 +292,7 @@ type PortConfig struct {
 	Device     *tap.Device
 	Domain     DomainID
 	MAC        header.MAC   // attached address
-	Addrs      []netip.Addr // attached addresses
+	Addrs      []netip.Addr // attached addresses; none: it may use any that no other port has
 	MTU        int          // L3: larger frames are dropped, both ways
 	AllowSpoof bool         // may send from any address, and learns
 }
@@ -300,6 +310,14 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	if d == nil {
 		return 0, fmt.Errorf("add port: no domain %d", cfg.Domain)
 	}
+	if cfg.MAC == gatewayMAC(d.key) || cfg.MAC == s.cfg.HostMAC {
+		return 0, fmt.Errorf("add port: %v is the switch's own address", cfg.MAC)
+	}
+	for _, a := range cfg.Addrs {
+		if d.gw.has(a) {
+			return 0, fmt.Errorf("add port: %v is the gateway's address", a)
+		}
+	}
 	next := old.clone()
 	id, err := freeSlot(&next.ports)
 	if err != nil {
@@ -308,6 +326,7 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	p := &port{
 		id: PortID(id), device: cfg.Device, domain: cfg.Domain, worker: s.idlestWorker(old),
 		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof,
+		filter: policy.New(cfg.MAC, cfg.Addrs), flooding: new(flooding), loop: new(looping),
 		gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
 	}
 	if !d.fdb.Set(p.mac, fib.PortDest(uint16(id)), fib.Attached) {
@@ -410,7 +429,7 @@ type PeerConfig struct {
 	encap.Peer
 	Domain DomainID // the one domain of a keyless peer; 0 otherwise
 	VRF    uint32   // the vrf of a keyless peer's bare IP; 0 otherwise
-	MTU    int      // L3, of bare IP to it
+	MTU    int      // L3, of bare IP to it; 0: what the link takes
 }
 
 // SetPeers replaces the peers, in the underlay too. A peer keeps its counters
@@ -439,6 +458,9 @@ func (s *Switch) SetPeers(peers []PeerConfig) error {
 			next.peers = append(next.peers, nil)
 		}
 		p := &peer{id: cfg.ID, domain: cfg.Domain, vrf: cfg.VRF, mtu: cfg.MTU}
+		if p.mtu == 0 {
+			p.mtu = s.cfg.Underlay.Room(cfg.ID, encap.ProtoIPv4) - header.EthernetLen
+		}
 		if was := old.peer(cfg.ID); was != nil {
 			p.health, p.counters = was.health, was.counters
 		} else {

@@ -99,17 +99,59 @@ func wantDrops(t *testing.T, s *Switch, id PortID, r drop.Reason, n uint64) {
 	t.Fatalf("port %d dropped %d frames for %v, want %d", id, got, r, n)
 }
 
+// balanced reports whether both balance sheets add up.
+func balanced(f Frames) bool {
+	return f.In == f.Forwarded+f.Local+f.DroppedIn && f.Copies+f.Generated == f.Transmitted+f.DroppedOut
+}
+
+// TestBalanceUnderLoad reads the balance sheet while frames flow and are
+// dropped on both sides: it adds up in every reading.
+func TestBalanceUnderLoad(t *testing.T) {
+	s, d := testSwitch(t, Config{Workers: 2})
+	a, b := attach(t, s, d, 1), attach(t, s, d, 2)
+	if err := s.SetPortMTU(b.id, 1000); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() { // ends with stop
+		for {
+			for _, size := range []int{46, 1001, 2000} { // passes, too big for b, too big for a
+				_ = a.TrySend(offload.Header{}, testFrame(b.mac, a.mac, size))
+			}
+			b.Drain()
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	var f Frames
+	for end, n := time.Now().Add(patience), 0; time.Now().Before(end) && (n < 5000 || f.Transmitted < 500); n++ {
+		if f = s.Frames(); !balanced(f) {
+			t.Errorf("balance sheet is off: %+v", f)
+			break
+		}
+	}
+	close(stop)
+	sending.Wait()
+	if f.Transmitted == 0 || f.DroppedOut == 0 || f.DroppedIn == 0 {
+		t.Errorf("not everything happened: %+v", f)
+	}
+}
+
 // wantBalance holds the two balance sheets, once the workers are idle.
 func wantBalance(t *testing.T, s *Switch) {
 	t.Helper()
 	var f Frames
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		f = s.Frames()
-		if f.In == f.Forwarded+f.Local+f.DroppedIn && f.Copies+f.Generated == f.Transmitted+f.DroppedOut {
+		if balanced(f) {
 			break
 		}
 	}
-	if f.In != f.Forwarded+f.Local+f.DroppedIn || f.Copies+f.Generated != f.Transmitted+f.DroppedOut {
+	if !balanced(f) {
 		t.Errorf("balance sheet is off: %+v", f)
 	}
 	var sum uint64

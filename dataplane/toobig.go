@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"weft/internal/drop"
 	"weft/internal/header"
@@ -63,4 +64,52 @@ func (w *worker) fragment(f *frame, p header.IPv4, v *vrf, t *target) {
 		binary.BigEndian.PutUint16(ip[10:], ^header.Fold(header.Sum(ip[:hlen])))
 		w.total.copies.Add(w.depart(index, v, t))
 	}
+}
+
+// tellTooBig tells the sender of f, a bridged frame, that it does not fit mtu
+// where it is going. It speaks as the gateway, or else as the destination, which
+// is all that the sender knows of. What cannot be told is drop.InnerBig.
+func (w *worker) tellTooBig(f *frame, mtu int) drop.Reason {
+	eth := header.Ethernet(f.bytes())
+	if eth.Dst().IsMulticast() {
+		return drop.InnerBig
+	}
+	var index uint16
+	switch eth.Type() {
+	case header.TypeIPv4:
+		p, ok := header.ParseIPv4(f.l3())
+		if !ok || !mayAnswer4(p) {
+			return drop.InnerBig
+		}
+		if !w.mayTell(p.SrcAddr()) {
+			return drop.L3Big
+		}
+		index = w.composeError4(f, p, f.domain.speaker(p.DstAddr()), icmpTooBig, uint32(mtu))
+	case header.TypeIPv6:
+		p, ok := header.ParseIPv6(f.l3())
+		if !ok || !mayAnswer6(p, icmpTooBig) {
+			return drop.InnerBig
+		}
+		if !w.mayTell(p.SrcAddr()) {
+			return drop.L3Big
+		}
+		const least = 1280 // RFC 8201 section 4: a smaller one would be ignored
+		index = w.composeError6(f, p, f.domain.speaker(p.DstAddr()), icmpTooBig, uint32(max(mtu, least)))
+	default:
+		return drop.InnerBig
+	}
+	header.PutEthernet(w.frame(index).bytes(), eth.Src(), eth.Dst(), eth.Type())
+	w.reply(index, f)
+	return drop.L3Big
+}
+
+// speaker returns the gateway's address of the family of dst; dst itself where
+// there is no gateway.
+func (d *domain) speaker(dst netip.Addr) netip.Addr {
+	if d.gw != nil {
+		if a := d.gw.addr(dst); a.IsValid() {
+			return a
+		}
+	}
+	return dst
 }

@@ -17,6 +17,10 @@ var (
 	addr1 = netip.MustParseAddr("192.0.2.1")
 	addr2 = netip.MustParseAddr("192.0.2.2")
 	addr3 = netip.MustParseAddr("192.0.2.3")
+
+	addr1v6 = netip.MustParseAddr("2001:db8::1")
+	addr2v6 = netip.MustParseAddr("2001:db8::2")
+	addr3v6 = netip.MustParseAddr("2001:db8::3")
 )
 
 // twoHosts joins two switches, each with a domain of key 7 that they share.
@@ -109,6 +113,44 @@ func TestSplitHorizon(t *testing.T) {
 	}
 }
 
+// TestMixedUnderlay floods to a peer over IPv4 and to one over IPv6, and hears both.
+func TestMixedUnderlay(t *testing.T) {
+	u1, w1 := encaptest.New(t, addr1, addr1v6)
+	u2, w2 := encaptest.New(t, addr2)
+	u3, w3 := encaptest.New(t, addr3v6)
+	encaptest.Join(t, w1, w2, w3)
+	s1, d1 := testSwitch(t, Config{Workers: 1, Underlay: u1})
+	s2, d2 := testSwitch(t, Config{Workers: 1, Underlay: u2})
+	s3, d3 := testSwitch(t, Config{Workers: 1, Underlay: u3})
+	setPeers(t, s1, d1, false, addr2, addr3v6)
+	setPeers(t, s2, d2, false, addr1)
+	setPeers(t, s3, d3, false, addr1v6)
+	a, b, c := attach(t, s1, d1, 1), attach(t, s2, d2, 2), attach(t, s3, d3, 3)
+
+	all := testFrame(0xffff_ffff_ffff, a.mac, 100)
+	a.Send(offload.Header{}, all)
+	b.want(t, all)
+	c.want(t, all)
+	for i, st := range []*station{b, c} {
+		f := testFrame(a.mac, st.mac, 46+i)
+		st.Send(offload.Header{}, f)
+		a.want(t, f)
+		if got := s1.FDB(d1).Lookup(st.mac); got != fib.PeerDest(uint16(i+1)) {
+			t.Errorf("station %d is at %v, want peer %d", i+2, got, i+1)
+		}
+	}
+	w1.Inject(outer(addr2v6, addr1v6, []byte("\x20\x00\x65\x58\x00\x00\x00\x07")))
+	for end := time.Now().Add(patience); s1.OtherDrops()[drop.GREPeer] == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if got := s1.OtherDrops()[drop.GREPeer]; got != 1 {
+		t.Errorf("stranger over IPv6 counted %d times, want 1", got)
+	}
+	for _, s := range []*Switch{s1, s2, s3} {
+		wantBalance(t, s)
+	}
+}
+
 // TestDemultiplex injects GRE datagrams that must not enter, each counted at the
 // peer for its reason, or as a stranger's.
 func TestDemultiplex(t *testing.T) {
@@ -133,7 +175,7 @@ func TestDemultiplex(t *testing.T) {
 		{"G03 unknown key", "\x20\x00\x65\x58\x00\x00\x00\x09", good, drop.GREKey},
 		{"key of a network that is not shared", "\x20\x00\x65\x58\x00\x00\x00\x08", good, drop.GREKey},
 		{"G04 no key", "\x00\x00\x65\x58", good, drop.GREKey},
-		{"G32 IPv4", "\x20\x00\x08\x00\x00\x00\x00\x07", good, drop.GREProto},
+		{"G32 IPv4", "\x20\x00\x08\x00\x00\x00\x00\x07", packet4("10.1.0.2", "10.2.0.2", 64, 253, make([]byte, 40))[header.EthernetLen:], drop.GREProto},
 		{"G25 version 1", "\x30\x01\x88\x0b\x00\x00\x00\x07", good, drop.GREVersion},
 		{"G29 runt", "\x20\x00\x65\x58\x00\x00\x00\x07", good[:13], drop.InnerRunt},
 		{"G42 multicast source", "\x20\x00\x65\x58\x00\x00\x00\x07", testFrame(a.mac, 0x0100_0000_0001, 46), drop.InnerSourceMAC},
@@ -169,8 +211,13 @@ func TestDemultiplex(t *testing.T) {
 	wantBalance(t, s)
 }
 
-// outer returns an IPv4 datagram of protocol 47.
+// outer returns an IP datagram of protocol 47.
 func outer(src, dst netip.Addr, payload []byte) []byte {
+	if src.Is6() {
+		b := append(make([]byte, header.IPv6Len), payload...)
+		header.IPv6Fields{PayloadLength: len(payload), NextHeader: header.ProtoGRE, HopLimit: 64, Src: src, Dst: dst}.Put(b)
+		return b
+	}
 	b := make([]byte, header.IPv4Len+len(payload))
 	b[0], b[2], b[3], b[8], b[9] = 0x45, byte(len(b)>>8), byte(len(b)), 64, header.ProtoGRE
 	copy(b[12:], src.AsSlice())
@@ -223,4 +270,35 @@ func TestDomainUnshared(t *testing.T) {
 		t.Errorf("%d frames dropped for their key, want 1", got)
 	}
 	a.wantNone(t)
+}
+
+// TestDecapECN holds C02 to C04 of RFC 6040 on the way through the switch; the
+// table of all cases is in encap.
+func TestDecapECN(t *testing.T) {
+	u, wire := encaptest.New(t, addr1)
+	s, d := testSwitch(t, Config{Workers: 1, Underlay: u})
+	setPeers(t, s, d, false, addr2)
+	a := attach(t, s, d, 1)
+	inner := func(ecn uint8) []byte {
+		f := packet4("10.1.0.9", "10.1.0.2", 64, 253, make([]byte, 40))
+		header.PutEthernet(f, a.mac, 0x0200_0000_0099, header.TypeIPv4)
+		header.IPv4(f[header.EthernetLen:]).SetTOS(ecn)
+		return f
+	}
+	inject := func(tos, ecn uint8) {
+		b := outer(addr2, addr1, append([]byte("\x20\x00\x65\x58\x00\x00\x00\x07"), inner(ecn)...))
+		header.IPv4(b).SetTOS(tos)
+		wire.Inject(b)
+	}
+	inject(header.ECNCE, header.ECNNot)
+	inject(header.ECNCE, header.ECNECT0)
+	a.want(t, inner(header.ECNCE))
+	inject(header.ECNECT1, header.ECNECT0)
+	a.want(t, inner(header.ECNECT1))
+	inject(header.ECNNot, header.ECNECT0)
+	a.want(t, inner(header.ECNECT0))
+	if got := s.PeerStats(1).Drops[drop.ECNCE]; got != 1 {
+		t.Errorf("%d frames dropped for congestion, want 1", got)
+	}
+	wantBalance(t, s)
 }

@@ -40,7 +40,9 @@ type worker struct {
 	stop    atomic.Bool   // written by Close
 	version atomic.Uint64 // of the snapshot in use, or idle; read by settle
 	waits   atomic.Bool   // whether it waits for next hops; read by anyone
+	probing atomic.Bool   // written by tick: look for loops
 	total   totals        // read by anyone
+	sheet   sheet         // of total, as of the last whole batch; read by anyone
 
 	mu       sync.Mutex  // guards announce
 	announce []announced // frames that control wants sent
@@ -55,9 +57,11 @@ type worker struct {
 	composed int     // bytes of space in use
 	copies   []outCopy
 	packets  []encap.Packet
-	origin   []uint16 // index in frames of each packet
+	origin   []uint16       // index in frames of each packet
+	merger   offload.Merger // of what leaves at ports
 	sender   *encap.Sender
-	receiver *encap.Receiver // of worker 0, where there is an underlay
+
+	receivers []*encap.Receiver // of worker 0, where there is an underlay
 
 	awaiting map[awaitKey]*awaited // next hops asked for
 	asked    uint32                // second in which they were last asked for
@@ -113,7 +117,7 @@ func newWorker(s *Switch, index int) (*worker, error) {
 	if u := s.cfg.Underlay; u != nil {
 		w.sender = u.NewSender()
 		if index == 0 { // every raw socket gets a copy of every packet: one reader
-			if err := w.receive(u.Receiver()); err != nil {
+			if err := w.receive(u.Receivers()); err != nil {
 				w.closeDescriptors()
 				return nil, err
 			}
@@ -123,12 +127,17 @@ func newWorker(s *Switch, index int) (*worker, error) {
 }
 
 // receive makes the worker the reader of the underlay.
-func (w *worker) receive(r *encap.Receiver) error {
-	w.receiver = r
-	if err := w.watch(r.FD(), sourceUnderlay, 0); err != nil {
-		return err
+func (w *worker) receive(rs []*encap.Receiver) error {
+	w.receivers = rs
+	for i, r := range rs {
+		if err := w.watch(r.FD(), sourceUnderlay, int32(i)); err != nil {
+			return err
+		}
+		if err := w.watch(r.StrangersFD(), sourceStrangers, int32(i)); err != nil {
+			return err
+		}
 	}
-	return w.watch(r.StrangersFD(), sourceStrangers, 0)
+	return nil
 }
 
 func (w *worker) closeDescriptors() {
@@ -167,14 +176,18 @@ func (w *worker) serve(ev *unix.EpollEvent) {
 		w.drainWake()
 		w.sendAnnounced()
 		w.settleAwaited()
+		if w.probing.Swap(false) {
+			w.sendProbes()
+		}
 	case sourcePort:
 		// An event may outlive its port; the number may even be another worker's by now.
 		if p := w.snap.port(PortID(ev.Fd)); p != nil && p.worker == w.index {
 			w.drainPort(p, ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0)
 		}
 	case sourceUnderlay:
-		w.drainUnderlay(ev.Events&unix.EPOLLERR != 0)
+		w.drainUnderlay(w.receivers[ev.Fd], ev.Events&unix.EPOLLERR != 0)
 	case sourceStrangers:
-		w.countStrangers()
+		w.countStrangers(w.receivers[ev.Fd])
 	}
+	w.balance()
 }

@@ -1,0 +1,140 @@
+package dataplane
+
+import (
+	"net/netip"
+
+	"weft/fib"
+	"weft/internal/drop"
+	"weft/internal/header"
+	"weft/internal/policy"
+)
+
+// What a frame may claim to be, by where it came from:
+//
+//	attached port              its MAC and its addresses, no DHCP server, no router (internal/policy)
+//	port without addresses     its MAC; any address that is attached to no other port
+//	port that may spoof, peer  anything
+//
+// and nobody the gateway or this host. DHCP servers and routers are for ports
+// that may spoof and for peers.
+
+// maxStations bounds the addresses that the FDB learns from one port.
+const maxStations = 1024
+
+// guard holds a frame to what its port may send, and learns where that may be
+// anything.
+func (w *worker) guard(p *port, f *frame, eth header.Ethernet) drop.Reason {
+	src := eth.Src()
+	if !p.allowSpoof {
+		if src != p.mac {
+			return drop.L2Spoof
+		}
+		r := p.filter.Check(eth)
+		if r == drop.None && p.filter.Open() {
+			r = w.guardOpen(p, f, eth)
+		}
+		if r == drop.L2Spoof {
+			w.defend(f, eth)
+		}
+		return r
+	}
+	if src == w.sw.cfg.HostMAC && src != 0 {
+		w.looped(p, eth)
+		return drop.L2Spoof
+	}
+	if p.loop.blocks(w.now) {
+		return drop.L2Storm
+	}
+	if w.posesAsGateway(f, eth) {
+		return drop.L2Spoof
+	}
+	w.learn(p, f, src)
+	return drop.None
+}
+
+// guardPeer holds a frame from a peer to what everybody must hold to.
+func (w *worker) guardPeer(f *frame, eth header.Ethernet) drop.Reason {
+	if src := eth.Src(); src == w.sw.cfg.HostMAC || w.posesAsGateway(f, eth) {
+		return drop.L2Spoof
+	}
+	return drop.None
+}
+
+// guardOpen keeps a port without addresses off those of others.
+func (w *worker) guardOpen(p *port, f *frame, eth header.Ethernet) drop.Reason {
+	d := f.domain
+	source, target := policy.Claims(eth)
+	if d.gw.has(source) || d.gw.has(target) {
+		return drop.L2Spoof
+	}
+	if d.isOthers(source, p) || d.isOthers(target, p) {
+		return drop.L2Spoof
+	}
+	return drop.None
+}
+
+// isOthers reports whether an address is attached to another port than p.
+func (d *domain) isOthers(a netip.Addr, p *port) bool {
+	if !a.IsValid() {
+		return false
+	}
+	at := d.attached[a]
+	return at != nil && at.id != p.id
+}
+
+// posesAsGateway reports whether a frame has the gateway's MAC or speaks for one
+// of its addresses. What claims those in ARP is told better. From a peer IP may
+// come from such an address: that switch has the same gateway, and says from it
+// that a bridged packet does not fit.
+func (w *worker) posesAsGateway(f *frame, eth header.Ethernet) bool {
+	gw := f.domain.gw
+	if gw == nil {
+		return false
+	}
+	if eth.Src() == gw.mac {
+		return true
+	}
+	source, target := policy.Claims(eth)
+	switch {
+	case gw.has(target):
+		return true
+	case gw.has(source):
+		if typ, _ := eth.L3(); typ != header.TypeARP && f.from.IsPeer() {
+			return false
+		}
+		w.defend(f, eth)
+		return true
+	}
+	return false
+}
+
+// defend answers an ARP packet whose sender claims the gateway's address: to
+// the claimer alone, since nobody else will hear the claim (RFC 5227 section 2.4).
+func (w *worker) defend(f *frame, eth header.Ethernet) {
+	typ, off := eth.L3()
+	if typ != header.TypeARP || off != header.EthernetLen {
+		return
+	}
+	if a, ok := header.ParseARP(eth[off:]); ok && f.domain.gw.has(a.SenderAddr()) {
+		w.replyARP(f, f.domain.gw.mac, a.SenderAddr(), a)
+	}
+}
+
+// learn notes that a station is behind a port that may learn. Beyond
+// maxStations the frames of others are forwarded all the same.
+func (w *worker) learn(p *port, f *frame, src header.MAC) {
+	fdb := f.domain.fdb
+	if fdb.Count(f.from) >= maxStations && fdb.Lookup(src) != f.from {
+		p.counters[w.index].notLearned.Add(1)
+		return
+	}
+	switch out := fdb.Learn(src, f.from, w.now); out {
+	case fib.Full:
+		p.counters[w.index].notLearned.Add(1)
+	case fib.Moved, fib.Pinned:
+		w.sw.moves.note(f.domain, src, f.from, out, w.now)
+	}
+}
+
+// before reports whether second a of the switch's clock, which may wrap, comes before b.
+func before(a, b uint32) bool { return int32(a-b) < 0 }
