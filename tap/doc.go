@@ -10,12 +10,12 @@
 //	   Device.fd ---------------:--- TAP
 //	[virtio header][frame]      :
 //
-// A Device comes about in three ways. Create makes a new TAP. Reopen opens one
+// A Device comes about in four ways. Create makes a new TAP. Reopen opens one
 // that a former process left in a container, whose interface, addresses and
-// routes outlive the switch. Adopt takes a descriptor that somebody else opened.
-// They differ in one thing that matters later: a descriptor opened on the host
-// reports EBADFD when the container's namespace ends, one opened inside (Reopen)
-// keeps the namespace alive and reports nothing. Device.Pins tells which it is; a
+// routes outlive the switch, and Recover does so where the switch has forgotten
+// it. Adopt takes a descriptor that somebody else opened. They differ in one
+// thing that matters later: a descriptor opened on the host reports EBADFD when
+// the container's namespace ends, one opened inside (Reopen, Recover) keeps the namespace alive and reports nothing. Device.Pins tells which it is; a
 // Watcher tells when to let go. Nothing else here holds a namespace: every other
 // call opens it, works, and closes it again.
 //

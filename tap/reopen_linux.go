@@ -44,16 +44,22 @@ func reopenHere(h *netlink.Handle, cfg Config) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openLink(cfg.IfName, configurator{h, link, cfg}.repair)
+}
+
+// openLink opens the persistent TAP name in the namespace of the calling thread,
+// and sets it up.
+func openLink(name string, setUp func() error) (*Device, error) {
 	fd, err := rawdev.OpenTUN()
 	if err != nil {
 		return nil, err
 	}
-	err = attach(fd, cfg.IfName)
+	err = attach(fd, name)
 	if err == nil {
 		err = checkPersists(fd)
 	}
 	if err == nil {
-		err = configurator{h, link, cfg}.repair()
+		err = setUp()
 	}
 	if err != nil {
 		unix.Close(fd)
