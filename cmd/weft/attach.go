@@ -27,7 +27,7 @@ already is left as it is.`,
 	}
 	flags := cmd.Flags()
 	mac := flags.String("mac", "", "`address` of the interface: xx:xx:xx:xx:xx:xx, or U:STRING to make one of a string")
-	ifName := flags.StringP("ifname", "i", spec.DefaultIfName, "`name` of the interface inside the container")
+	ifName := flags.StringP("ifname", "i", "", "`name` of the interface inside the container; default "+spec.DefaultIfName)
 	mtu := flags.String("mtu", "", "`bytes` of IP that the container may send; default the network's")
 	allowSpoof := flags.Bool("allow-spoof", false, "let the container send from addresses that are not its own, as a bridge or router does")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -48,8 +48,10 @@ already is left as it is.`,
 			if flags.Changed("mac") && *mac == "" {
 				return errors.New("MAC is empty; leave --mac out to have one made")
 			}
-			if err := spec.CheckIfName(*ifName); err != nil {
-				return err
+			if flags.Changed("ifname") { // left out it may be any, where the container is attached already
+				if err := spec.CheckIfName(*ifName); err != nil {
+					return err
+				}
 			}
 			return at.Validate()
 		}()

@@ -140,6 +140,42 @@ func (f *fake) RemovePeer(name string) error {
 	return nil
 }
 
+func (f *fake) Routes(vrf string) ([]spec.RouteStatus, error) {
+	if f.empty {
+		return nil, nil
+	}
+	rows := []spec.RouteStatus{
+		{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Via: "blue", Kind: "connected", VRF: "red", Network: "blue", Origin: "declared"},
+		{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Via: "host2", Kind: "static", VRF: "red", Origin: "api"},
+		{Prefix: netip.MustParsePrefix("10.10.0.0/16"), Via: "10.1.0.9", Kind: "static", VRF: "red", Network: "blue", Origin: "api"},
+		{Prefix: netip.MustParsePrefix("::/0"), Via: "host3", Kind: "static", VRF: "red", Origin: "api", Problem: `peer "host3" does not exist: add it first`},
+	}
+	if vrf != "" && vrf != "red" {
+		return nil, fmt.Errorf("vrf %q does not exist: there is red", vrf)
+	}
+	return rows, nil
+}
+
+func (f *fake) RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error) {
+	rows, _ := f.Routes("")
+	for _, r := range rows {
+		if r.Prefix.Contains(a) && r.Problem == "" {
+			return r, nil
+		}
+	}
+	return spec.RouteStatus{}, fmt.Errorf("route to %s: there is none in vrf %q: add one", a, "red")
+}
+
+func (f *fake) AddRoute(r spec.Route) (spec.RouteStatus, error) {
+	f.note("AddRoute %s", r)
+	return spec.RouteStatus{Prefix: r.Prefix, Via: r.Via, Kind: "static", VRF: "red"}, nil
+}
+
+func (f *fake) RemoveRoute(prefix netip.Prefix, vrf string) error {
+	f.note("RemoveRoute %s %q", prefix, vrf)
+	return nil
+}
+
 func (f *fake) FDB(network string) ([]spec.FDBEntry, error) {
 	if network != "" && network != "blue" {
 		return nil, unknown(network)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,7 +37,19 @@ func TestBadArguments(t *testing.T) {
 	tests := []struct{ args, want string }{
 		{"statsu", "weft: unknown command \"statsu\"; maybe you meant status; `weft --help` lists them"},
 		{"xyzzy", "weft: unknown command \"xyzzy\"; `weft --help` lists them"},
-		{"route add", "weft: unknown command \"route\"; `weft --help` lists them"},
+		{"route", "weft: route: want one of add, rm, show; see `weft route --help`"},
+		{"route add 10.9.0.0/16 host2", "weft: route add: want PREFIX via PEER|ADDR, got 2 arguments; see `weft route add --help`"},
+		{"route add 10.9.0.0/16 dev host2", `weft: route add: want "via" between prefix and next hop, got "dev"`},
+		{"route add 10.9.0.1/16 via host2", `weft: route add: route "10.9.0.1/16": 10.9.0.1/16 is an address, not a prefix; maybe you meant 10.9.0.0/16`},
+		{"route add 10.9.0.0/16 via Host2", `weft: route add: route "10.9.0.0/16": next hop "Host2" is neither an address nor a peer's name: 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"route add 10.9.0.0/16 via 10.1.0.0/16", `weft: route add: route "10.9.0.0/16": next hop "10.1.0.0/16" is neither an address nor a peer's name: '/' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"route add 10.9.0.0/16 via host2 --vrf Red", `weft: route add: vrf "Red": 'R' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"route add 10.9.0.0/16 via host2 --vrf=", `weft: route add: --vrf: the name is empty; leave it out where there is one vrf`},
+		{"route rm", "weft: route rm: want PREFIX, got 0 arguments; see `weft route rm --help`"},
+		{"route rm 10.9.0.1", `weft: route rm: route "10.9.0.1": the prefix length is missing; maybe you meant 10.9.0.1/24`},
+		{"route show 10.9.0.0/16", `weft: route show: route to "10.9.0.0/16": want an address, as in 172.17.2.5`},
+		{"route show ::ffff:10.9.0.1", `weft: route show: route to ::ffff:10.9.0.1: it is IPv4 written as IPv6; maybe you meant 10.9.0.1`},
+		{"route show 10.9.0.1 10.9.0.2", "weft: route show: want [ADDR], got 2 arguments; see `weft route show --help`"},
 		{"help xyzzy", "weft: help: unknown command \"xyzzy\"; `weft --help` lists them"},
 		{"network", "weft: network: want one of add, ls, rm, set; see `weft network --help`"},
 		{"network del x", "weft: network: unknown command \"del\"; `weft network --help` lists them"},
@@ -89,7 +102,9 @@ func TestBadArguments(t *testing.T) {
 		{"fdb rm blue ff:ff:ff:ff:ff:ff", `weft: fdb rm: MAC ff:ff:ff:ff:ff:ff is a group's address; the first octet of a station's is even`},
 		{"fdb show Blue", `weft: fdb show: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
 		{"run x", "weft: run: want no argument, got 1 argument; see `weft run --help`"},
-		{"run --route 10.0.0.0/8=x", "weft: run: unknown flag: --route; see `weft run --help`"},
+		{"run --route 10.9.0.0/16", `weft: run: --route: route "10.9.0.0/16": want PREFIX=PEER|ADDR[,vrf=NAME], as in 172.17.2.0/24=host2`},
+		{"run --route 10.9.0.0/16=h,metric=5", `weft: run: --route: route "10.9.0.0/16": option "metric" is not known; the options are vrf`},
+		{"run --route 10.9.0.0/16=h --route 10.9.0.0/16=g", `weft: run: --route: route "10.9.0.0/16" is given twice`},
 		{"run --name Host", `weft: run: --name "Host": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
 		{"run --config=", `weft: run: --config: the path of the file is empty`},
 		{"run --state-dir=", `weft: run: --state-dir: the path of the directory is empty`},
@@ -100,7 +115,7 @@ func TestBadArguments(t *testing.T) {
 		{"run --network a=10.1.0.0/16 --network a=10.2.0.0/16", `weft: run: --network: network "a" is given twice`},
 		{"run --network a=10.1.0.0/16,id=5 --network b=10.2.0.0/16,id=5", `weft: run: --network: network "b": id 5 is that of network "a" already; choose another`},
 		{"run --network a=10.1.0.0/16,id=4294967296", `weft: run: --network: network "a": id 4294967296 is out of range; it goes from 1 to 4294967295`},
-		{"run --peer h=10.0.0.1 --peer g=10.0.0.1", `weft: run: --peer: peer "g": 10.0.0.1 is the address of peer "h" already`},
+		{"run --peer h=10.0.0.1 --peer g=10.0.0.1", `weft: run: --peer: peer "g": 10.0.0.1 is the address of peer "h" already; a host is one peer: leave one of them out, or give it another address`},
 		{"run --peer h=10.0.0.1,encap=gre-udp", `weft: run: --peer: peer "h": encap "gre-udp" is not known; it is auto or gre`},
 	}
 	for _, tt := range tests {
@@ -137,10 +152,12 @@ func TestFailures(t *testing.T) {
 		{[]string{"fdb", "show", "red"}, `weft: network "red" is not known; weft network ls lists them`},
 		{[]string{"network", "set", "red", "--mtu", "1400"}, `weft: network "red" is not known; weft network ls lists them`},
 		{[]string{"network", "add", "blue", "10.1.0.0/16"}, `weft: network "blue" exists with id 4711; remove it first`},
+		{[]string{"route", "show", "10.77.0.1"}, `weft: route to 10.77.0.1: there is none in vrf "red": add one`},
+		{[]string{"route", "show", "--vrf", "w"}, `weft: vrf "w" does not exist: there is red`},
 		{[]string{"status", "--socket", dir + "/absent"}, "weft: reach the daemon: there is no socket " + dir + "/absent" + cure},
 		{[]string{"--socket", long, "status"}, "weft: the path of the socket has 108 bytes and the kernel takes at most 107; choose a shorter one with --socket: " + long},
 		{[]string{"run", "--socket", long}, "weft: the path of the socket has 108 bytes and the kernel takes at most 107; choose a shorter one with --socket: " + long},
-		{[]string{"run", "--config", dir + "/absent"}, "weft: read config: open " + dir + "/absent: no such file or directory"},
+		{[]string{"run", "--config", dir + "/absent"}, "weft: read config: open " + dir + "/absent: no such file or directory; name a YAML file with --config"},
 		{[]string{"run", "--config", config}, "weft: read config: " + config + `:4: network "blue": field "prefix" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing`},
 		{[]string{"run", "--config", good, "--network", "red=10.2.0.0/16,id=5"}, `weft: network "red": id 5 is that of network "blue" already; choose another`},
 	}
@@ -176,13 +193,18 @@ func TestCommandsAsk(t *testing.T) {
 		{"network set blue --mtu 1400 --gateway 10.1.0.9 --ageing 0 --range none --vrf x", "SetNetwork blue=10.1.0.0/16,gateway=10.1.0.9,vrf=x,mtu=1400", "blue: 10.1.0.0/16, id 4711, MTU 1400\n"},
 		{"network rm blue", "RemoveNetwork blue false", ""},
 		{"network rm --force blue", "RemoveNetwork blue true", ""},
-		{"attach blue netns:web", "Attach blue netns:web [] mac= if=eth1 mtu=0 spoof=false", "web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
+		{"attach blue netns:web", "Attach blue netns:web [] mac= if= mtu=0 spoof=false", "web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
 		{"attach blue netns:/run/x 192.168.18.29/24@192.168.18.1 fd00::1/64 --mac U:<x> -i eth0 --mtu 1400 --allow-spoof",
 			"Attach blue netns:/run/x [192.168.18.29/24@192.168.18.1 fd00::1/64] mac=U:<x> if=eth0 mtu=1400 spoof=true",
 			"web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
+		{"attach blue netns:web -i eth1", "Attach blue netns:web [] mac= if=eth1 mtu=0 spoof=false", "web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
 		{"detach blue netns:/run/x", "Detach blue netns:/run/x", ""},
 		{"peer add ovs 192.168.18.20,key=none --networks blue --csum --seq --encap gre", "AddPeer ovs=192.168.18.20,networks=blue,key=none,csum,seq,encap=gre", "ovs: 192.168.18.20, encap gre, MTU 1446, networks blue\n"},
 		{"peer rm ovs", "RemovePeer ovs", ""},
+		{"route add 10.9.0.0/16 via host2", "AddRoute 10.9.0.0/16=host2", "10.9.0.0/16: via host2, vrf red\n"},
+		{"route add ::/0 via FD00:1:0::9 --vrf red", "AddRoute ::/0=fd00:1::9,vrf=red", "::/0: via fd00:1::9, vrf red\n"},
+		{"route rm 10.9.0.0/16", `RemoveRoute 10.9.0.0/16 ""`, ""},
+		{"route rm --vrf red 10.9.0.0/16", `RemoveRoute 10.9.0.0/16 "red"`, ""},
 		{"fdb add blue 02:00:00:00:00:01 peer:host2", "AddFDB blue 02:00:00:00:00:01 peer:host2", ""},
 		{"fdb rm blue 02:00:00:00:00:01", "RemoveFDB blue 02:00:00:00:00:01", ""},
 		{"fdb flush", "FlushFDB ", "flushed: 12\n"},
@@ -226,12 +248,15 @@ func TestTablesGolden(t *testing.T) {
 	show("network", "ls")
 	show("port", "ls")
 	show("peer", "ls")
+	show("route", "show")
+	show("route", "show", "10.9.8.7")
 	show("fdb", "show")
 	show("drops")
 	f.degraded = []spec.Degraded{{What: "peer host2", Why: "no datagram for 41 s", Since: time.Now().Add(-90 * time.Second)}, {What: "port web", Why: "its container is gone", Since: time.Now().Add(-50 * time.Hour)}}
 	f.empty, f.drops = true, nil
 	show("status")
 	show("network", "ls")
+	show("route", "show")
 	show("drops")
 
 	const file = "testdata/tables.golden"
@@ -262,6 +287,20 @@ func TestStatusCheck(t *testing.T) {
 	code, stdout, stderr := weft(t, "status", "--check", "-o", "json")
 	if want := "weft: degraded: peer host2 (silent); port web (gone)\n"; code != 1 || stderr != want || !json.Valid([]byte(stdout)) {
 		t.Errorf("degraded: got %d %s%s\nwant 1 %s", code, stdout, stderr, want)
+	}
+
+	f.degraded = nil
+	for i := range 100 {
+		f.degraded = append(f.degraded, spec.Degraded{What: fmt.Sprint("port p", i), Why: "gone", Since: time.Now()})
+	}
+	_, _, stderr = weft(t, "status", "--check")
+	if want := "weft: degraded: port p0 (gone); port p1 (gone); port p2 (gone); and 97 more, which weft status shows\n"; stderr != want {
+		t.Errorf("many: got %swant %s", stderr, want)
+	}
+	f.degraded = f.degraded[:4]
+	_, _, stderr = weft(t, "status", "--check")
+	if want := "weft: degraded: port p0 (gone); port p1 (gone); port p2 (gone); and 1 more, which weft status shows\n"; stderr != want {
+		t.Errorf("four: got %swant %s", stderr, want)
 	}
 }
 
@@ -347,6 +386,10 @@ func TestCompletion(t *testing.T) {
 		{[]string{"network", "set", "b"}, "blue\n"},
 		{[]string{"fdb", "add", "blue", "02:00:00:00:00:01", ""}, "pid-4711\nweb\npeer:host2\n"},
 		{[]string{"fdb", "add", "blue", ""}, ""},
+		{[]string{"route", "add", "10.9.0.0/16", ""}, "via\n"},
+		{[]string{"route", "add", "10.9.0.0/16", "via", ""}, "host2\n"},
+		{[]string{"route", "rm", "10.9"}, "10.9.0.0/16\n"},
+		{[]string{"route", "show", "--vrf", ""}, "red\n"},
 		{[]string{"status", "-o", ""}, "table\njson\n"},
 		{[]string{"run", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n"},
 		{[]string{"attach", "--socket", "/nowhere", ""}, ""},

@@ -22,6 +22,10 @@ import (
 // closeGrace is how long running requests may hold up the end of the daemon.
 const closeGrace = 100 * time.Millisecond
 
+// watchSocketEvery is how often the daemon looks whether its socket is there.
+// Tests make it short.
+var watchSocketEvery = time.Second
+
 func runCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -34,6 +38,7 @@ The flags and the YAML file are one schema; where both name the same thing, the
 flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN.`,
 		Example: `  sudo weft run --network blue=10.1.0.0/16 --peer host2=192.168.18.17
   sudo weft run --config /etc/weft.yaml --log-level debug
+  sudo weft run --network blue=172.17.1.0/24,gateway=172.17.1.1,vrf=red --peer host2=192.168.18.17 --route 172.17.2.0/24=host2
   sudo weft run --local 192.168.18.16 --network blue=10.1.0.0/16,fd00:1::/64,id=7,gateway=10.1.0.1 \
       --peer host2=192.168.18.17,networks=blue --peer ovs=192.168.18.20,networks=blue,key=none,csum`,
 		Args: wantArgs(0, 0),
@@ -42,11 +47,12 @@ flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.config, "config", "", "YAML `file` with the same settings")
 	flags.StringVar(&o.name, "name", "", "`name` of this host; default its host name")
-	flags.StringArrayVar(&o.local, "local", nil, "own underlay `address`, repeatable; default the one that the route to a peer picks")
+	flags.StringArrayVar(&o.local, "local", nil, "own underlay `address`, IPv4 or IPv6, repeatable; default the one that the route to a peer picks")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`directory` for what survives a restart; default /var/lib/weft")
 	flags.StringVar(&o.logLevel, "log-level", "", "`level`: debug, info, warn or error; default info")
 	flags.StringArrayVar(&o.networks, "network", nil, "network: `NAME=PREFIX`[,PREFIX6][,id=N][,gateway=ADDR]...[,vrf=NAME][,range=A-B][,mtu=N][,ageing=SECONDS]; repeatable")
 	flags.StringArrayVar(&o.peers, "peer", nil, "switch of another host: `NAME=ADDR`[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre]; repeatable")
+	flags.StringArrayVar(&o.routes, "route", nil, "route: `PREFIX=PEER|ADDR`[,vrf=NAME]; repeatable")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("state-dir")
 	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(spec.LogLevels, cobra.ShellCompDirectiveNoFileComp))
@@ -55,7 +61,7 @@ flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN.`,
 		if err != nil {
 			return usageError{err}
 		}
-		return a.run(cmd.Context(), o.config, declared)
+		return control.Cured(a.run(cmd.Context(), o.config, declared))
 	}
 	return cmd
 }
@@ -92,26 +98,37 @@ type controller interface {
 
 // serve opens the switch and answers for it on socket until ctx ends. The
 // socket is there first, so that a second daemon finds it taken before it
-// touches anything; who asks early waits until the switch is ready.
+// touches anything; who asks early waits until the switch is ready. When its file
+// is deleted, it is made again.
 func serve(ctx context.Context, socket string, log *slog.Logger, open func() (controller, error)) error {
 	sock, err := api.Listen(socket)
 	if err != nil {
 		return err
 	}
-	defer sock.Close()
 	ctl, err := open()
 	if err != nil {
-		return err
+		return errors.Join(err, sock.Close())
 	}
 	srv := api.NewServer(ctl, log)
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(sock) }() // ends with srv.Close below
+	d := door{sock: sock, srv: srv, log: log, served: make(chan error, 1)}
+	defer func() { d.sock.Close() }()
+	d.open()
 	log.Info("ready", "socket", socket)
 
-	select {
-	case err = <-served: // the socket broke
-	case <-ctx.Done():
-		log.Info("stopping")
+	watch := time.NewTicker(watchSocketEvery)
+	defer watch.Stop()
+	for running := true; running; {
+		select {
+		case err = <-d.served: // the socket broke
+			running = false
+		case <-ctx.Done():
+			log.Info("stopping")
+			running = false
+		case <-watch.C:
+			if ctx.Err() == nil { // never while it ends
+				d.look()
+			}
+		}
 	}
 	grace, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
@@ -122,7 +139,7 @@ func serve(ctx context.Context, socket string, log *slog.Logger, open func() (co
 // runOptions are the flags of `weft run` as they stand.
 type runOptions struct {
 	config, name, stateDir, logLevel string
-	local, networks, peers           []string
+	local, networks, peers, routes   []string
 }
 
 // parse returns what the flags declare; given says which of them stand.
@@ -148,6 +165,7 @@ func (o *runOptions) parse(given func(flag string) bool) (c spec.Config, err err
 		parseAll("--local", o.local, spec.ParseLocal, c.AddLocal),
 		parseAll("--network", o.networks, spec.ParseNetwork, c.AddNetwork),
 		parseAll("--peer", o.peers, spec.ParsePeer, c.AddPeer),
+		parseAll("--route", o.routes, spec.ParseRoute, c.AddRoute),
 	)
 	return c, err
 }
@@ -177,7 +195,7 @@ func layOver(file string, flags spec.Config) (cfg spec.Config, source string, er
 		return spec.Config{}, "", err
 	}
 	source = file
-	if len(flags.Networks)+len(flags.Peers) > 0 {
+	if len(flags.Networks)+len(flags.Peers)+len(flags.Routes) > 0 {
 		source += " or the flags of weft run"
 	}
 	cfg, err = flags.Over(cfg)
@@ -201,6 +219,8 @@ func checkMachine() error {
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
 		return fmt.Errorf("open /dev/net/tun: %w; load it with `modprobe tun`, or give this container the device (docker: --device /dev/net/tun)", errno(err))
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("open /dev/net/tun: %w", errno(err))
 	case err != nil:
 		return fmt.Errorf("open /dev/net/tun: %w; allow this process to use the device", errno(err))
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +66,99 @@ func TestServe(t *testing.T) {
 	if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket stays: %v", err)
 	}
+}
+
+// A switch whose socket was deleted is reached again, at the same path, and
+// takes nothing from others who are there.
+func TestServeListensAgain(t *testing.T) {
+	shortly(t)
+	socket := filepath.Join(t.TempDir(), "run", "weft.sock")
+	var diag syncBuffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { // ends when ctx does
+		done <- serve(ctx, socket, slog.New(slog.NewTextHandler(&diag, nil)), func() (controller, error) { return &fake{}, nil })
+	}()
+	c := api.NewClient(socket)
+	answers := func() bool { _, err := c.Status(ctx); return err == nil }
+	eventually(t, "the switch answers", answers)
+
+	for range 2 {
+		if err := os.RemoveAll(filepath.Dir(socket)); err != nil {
+			t.Fatal(err)
+		}
+		c = api.NewClient(socket) // has no connection yet
+		eventually(t, "the switch answers again", answers)
+	}
+	if fi, err := os.Lstat(socket); err != nil || fi.Mode().Perm() != 0o660 {
+		t.Errorf("got %v, %v", fi, err)
+	}
+	if !strings.Contains(diag.String(), "level=WARN") {
+		t.Errorf("nothing was said:\n%s", &diag)
+	}
+
+	if err := os.Remove(socket); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(socket, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := strings.Count(diag.String(), "level=")
+	eventually(t, "the stranger is noticed", func() bool { return strings.Count(diag.String(), "level=") > before })
+	time.Sleep(20 * watchSocketEvery)
+	if n := strings.Count(diag.String(), "level="); n > before+2 {
+		t.Errorf("said %d times:\n%s", n-before, &diag)
+	}
+	if b, err := os.ReadFile(socket); err != nil || string(b) != "precious" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if err := os.Remove(socket); err != nil {
+		t.Fatal(err)
+	}
+	c = api.NewClient(socket)
+	eventually(t, "the switch answers when the stranger is gone", answers)
+
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket stays: %v", err)
+	}
+}
+
+// shortly has the socket looked at often for the time of a test.
+func shortly(t *testing.T) {
+	was := watchSocketEvery
+	watchSocketEvery = 2 * time.Millisecond
+	t.Cleanup(func() { watchSocketEvery = was })
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// syncBuffer collects what several goroutines write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 // When the switch cannot be opened, nothing stays.

@@ -41,11 +41,17 @@ func statusCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// degraded says in one line what is wrong.
+// degradedNamed is how many faults are named on one line.
+const degradedNamed = 3
+
+// degraded says in one line what is wrong: the first faults, and how many more.
 func degraded(ds []spec.Degraded) error {
 	var what []string
-	for _, d := range ds {
+	for _, d := range ds[:min(len(ds), degradedNamed)] {
 		what = append(what, fmt.Sprintf("%s (%s)", d.What, d.Why))
+	}
+	if more := len(ds) - degradedNamed; more > 0 {
+		what = append(what, fmt.Sprintf("and %d more, which weft status shows", more))
 	}
 	return errors.New("degraded: " + strings.Join(what, "; "))
 }

@@ -47,6 +47,12 @@ func fdb(es []spec.FDBEntry) []spec.FDBEntry {
 	})
 }
 
+func routeRows(rs []spec.RouteStatus) []spec.RouteStatus {
+	return sorted(rs, same, func(a, b spec.RouteStatus) int {
+		return cmp.Or(cmp.Compare(a.VRF, b.VRF), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+	})
+}
+
 // drops keeps the order of the reasons, which is that of a frame's way.
 func drops(ds []spec.Drop) []spec.Drop {
 	return sorted(ds, same, func(a, b spec.Drop) int { return cmp.Compare(a.At, b.At) })

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"syscall"
@@ -89,6 +90,35 @@ func (c *Client) AddPeer(ctx context.Context, p spec.Peer) (got spec.PeerStatus,
 // RemovePeer removes a peer.
 func (c *Client) RemovePeer(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, "/v1/peers/"+url.PathEscape(name), nil, nil)
+}
+
+// Routes returns the routes of one vrf, or of all where vrf is empty, sorted by
+// vrf and prefix.
+func (c *Client) Routes(ctx context.Context, vrf string) (rs []spec.RouteStatus, err error) {
+	return rs, c.do(ctx, http.MethodGet, "/v1/routes"+query("vrf", vrf), nil, &rs)
+}
+
+// RouteTo returns the route that packets to a take; vrf may be empty where there
+// is one.
+func (c *Client) RouteTo(ctx context.Context, a netip.Addr, vrf string) (r spec.RouteStatus, err error) {
+	var rs []spec.RouteStatus
+	if err := c.do(ctx, http.MethodGet, "/v1/routes"+query("to", a.String(), "vrf", vrf), nil, &rs); err != nil {
+		return r, err
+	}
+	if len(rs) != 1 {
+		return r, fmt.Errorf("read answer from %s: it has %d routes to one address", c.socket, len(rs))
+	}
+	return rs[0], nil
+}
+
+// AddRoute makes a route.
+func (c *Client) AddRoute(ctx context.Context, r spec.Route) (got spec.RouteStatus, err error) {
+	return got, c.do(ctx, http.MethodPost, "/v1/routes", r, &got)
+}
+
+// RemoveRoute removes a route.
+func (c *Client) RemoveRoute(ctx context.Context, prefix netip.Prefix, vrf string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/routes"+query("prefix", prefix.String(), "vrf", vrf), nil, nil)
 }
 
 // FDB returns the entries of one network, or of all where network is empty.

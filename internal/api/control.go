@@ -1,6 +1,10 @@
 package api
 
-import "weft/internal/spec"
+import (
+	"net/netip"
+
+	"weft/internal/spec"
+)
 
 // Control is what the server asks; *control.Controller is the real one. Its
 // methods are called from many goroutines at once.
@@ -19,6 +23,11 @@ type Control interface {
 	Peers() []spec.PeerStatus
 	AddPeer(p spec.Peer) (spec.PeerStatus, error)
 	RemovePeer(name string) error
+
+	Routes(vrf string) ([]spec.RouteStatus, error)
+	RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error)
+	AddRoute(r spec.Route) (spec.RouteStatus, error)
+	RemoveRoute(prefix netip.Prefix, vrf string) error
 
 	FDB(network string) ([]spec.FDBEntry, error)
 	AddFDB(network, mac, to string) error

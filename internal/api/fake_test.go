@@ -42,6 +42,11 @@ var (
 		Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", State: "up", Reason: "heard 1 s ago", MTU: 1450, RxFrames: 5, TxFrames: 6,
 		Networks: []string{"blue"}, Origin: "declared",
 	}
+	someRoutes = []spec.RouteStatus{
+		{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Via: "blue", Kind: "connected", VRF: "red", Network: "blue", Origin: "declared"},
+		{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Via: "host2", Kind: "static", VRF: "red", Origin: "api"},
+		{Prefix: netip.MustParsePrefix("fd00:9::/64"), Via: "host3", Kind: "static", VRF: "red", Origin: "api", Problem: "peer \"host3\" does not exist"},
+	}
 	someDrops = []spec.Drop{{At: "web", Reason: "tap_full", Count: 1}, {At: "switch", Reason: "gre_peer", Count: 2}}
 )
 
@@ -99,6 +104,21 @@ func (f *fake) Peers() []spec.PeerStatus {
 func (f *fake) AddPeer(p spec.Peer) (spec.PeerStatus, error) { return aPeer, f.note(p) }
 
 func (f *fake) RemovePeer(name string) error { return f.note(name) }
+
+func (f *fake) Routes(vrf string) ([]spec.RouteStatus, error) {
+	if f.sparse {
+		return nil, f.note(vrf)
+	}
+	return someRoutes, f.note(vrf)
+}
+
+func (f *fake) RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error) {
+	return someRoutes[1], f.note(a, vrf)
+}
+
+func (f *fake) AddRoute(r spec.Route) (spec.RouteStatus, error) { return someRoutes[1], f.note(r) }
+
+func (f *fake) RemoveRoute(prefix netip.Prefix, vrf string) error { return f.note(prefix, vrf) }
 
 func (f *fake) FDB(network string) ([]spec.FDBEntry, error) {
 	if f.sparse {

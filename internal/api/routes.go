@@ -74,6 +74,23 @@ var routes = []route{
 	}},
 	{"DELETE /v1/peers/{name}", nil, func(c Control, r *http.Request) (any, error) { return nil, c.RemovePeer(r.PathValue("name")) }},
 
+	{"GET /v1/routes", []string{"to", "vrf"}, getRoutes},
+	{"POST /v1/routes", nil, func(c Control, r *http.Request) (any, error) {
+		var route spec.Route
+		if err := decodeValid(r, &route); err != nil {
+			return nil, err
+		}
+		return c.AddRoute(route)
+	}},
+	// A prefix has a slash, so it does not fit one element of a URL's path.
+	{"DELETE /v1/routes", []string{"prefix", "vrf"}, func(c Control, r *http.Request) (any, error) {
+		prefix, err := spec.ParseRoutePrefix(r.URL.Query().Get("prefix"))
+		if err != nil {
+			return nil, badRequest("route: %w", err)
+		}
+		return nil, c.RemoveRoute(prefix, r.URL.Query().Get("vrf"))
+	}},
+
 	{"GET /v1/fdb", []string{"network"}, func(c Control, r *http.Request) (any, error) {
 		got, err := c.FDB(r.URL.Query().Get("network"))
 		return fdb(got), err
@@ -93,6 +110,21 @@ var routes = []route{
 		n, err := c.FlushFDB(r.URL.Query().Get("network"))
 		return Flushed{n}, err
 	}},
+}
+
+// getRoutes answers with all routes, or with the one that leads to an address.
+func getRoutes(c Control, r *http.Request) (any, error) {
+	q := r.URL.Query()
+	if !q.Has("to") {
+		got, err := c.Routes(q.Get("vrf"))
+		return routeRows(got), err
+	}
+	to, err := spec.ParseRouteAddr(q.Get("to"))
+	if err != nil {
+		return nil, requestError{err}
+	}
+	got, err := c.RouteTo(to, q.Get("vrf"))
+	return []spec.RouteStatus{got}, err
 }
 
 // FDBRequest asks for a static FDB entry.

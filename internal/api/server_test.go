@@ -79,7 +79,7 @@ func ask(t *testing.T, socket, method, path, body string) (int, string) {
 func TestJSONGolden(t *testing.T) {
 	socket := start(t, &fake{})
 	var got bytes.Buffer
-	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/fdb", "/v1/drops"} {
+	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/fdb", "/v1/drops"} {
 		code, body := ask(t, socket, "GET", path, "")
 		fmt.Fprintf(&got, "%s %d\n", path, code)
 		if err := json.Indent(&got, []byte(body), "", "  "); err != nil {
@@ -104,7 +104,7 @@ func TestJSONGolden(t *testing.T) {
 // Arrays are never null and sorted; every drop reason is there.
 func TestSparseAnswers(t *testing.T) {
 	socket := start(t, &fake{sparse: true})
-	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/fdb", "/v1/drops"} {
+	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/fdb", "/v1/drops"} {
 		if _, body := ask(t, socket, "GET", path, ""); strings.Contains(body, "null") {
 			t.Errorf("%s has a null: %s", path, body)
 		}
@@ -163,6 +163,16 @@ func TestClientMirrorsControl(t *testing.T) {
 	peer, err := c.AddPeer(ctx, p)
 	same("AddPeer", peer, err, aPeer)
 	none("RemovePeer", c.RemovePeer(ctx, "host2"))
+	route, _ := spec.ParseRoute("10.9.0.0/16=host2,vrf=red")
+	rs, err := c.Routes(ctx, "red")
+	same("Routes", rs, err, someRoutes)
+	_, err = c.Routes(ctx, "")
+	none("Routes", err)
+	row, err := c.RouteTo(ctx, netip.MustParseAddr("fd00::1"), "red")
+	same("RouteTo", row, err, someRoutes[1])
+	row, err = c.AddRoute(ctx, route)
+	same("AddRoute", row, err, someRoutes[1])
+	none("RemoveRoute", c.RemoveRoute(ctx, route.Prefix, ""))
 	es, err := c.FDB(ctx, "blue")
 	same("FDB", len(es), err, 2)
 	_, err = c.FDB(ctx, "")
@@ -177,7 +187,8 @@ func TestClientMirrorsControl(t *testing.T) {
 	same("Status", s.Degraded[0].Why, err, "silent")
 
 	want := []any{
-		n, "blue", ch, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2", "blue", "",
+		n, "blue", ch, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
+		"red", "", netip.MustParseAddr("fd00::1"), "red", route, route.Prefix, "", "blue", "",
 		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue",
 	}
 	if !reflect.DeepEqual(f.calls, want) {
@@ -207,7 +218,11 @@ func TestRequestsRefused(t *testing.T) {
 		{"DELETE", "/v1/networks/a?force=yes", "", 400, `force is true or false, not "yes"`},
 		{"DELETE", "/v1/networks/a?forse=true", "", 400, `parameter "forse" is not known here`},
 		{"POST", "/v1/networks", `{"name":"` + strings.Repeat("a", maxBody) + `"}`, 400, "read request: http: request body too large"},
-		{"GET", "/v1/routes", "", 404, "GET /v1/routes is not part of the API"},
+		{"POST", "/v1/routes", `{"prefix":"10.9.0.1/16","via":"h2"}`, 400, `route "10.9.0.1/16": 10.9.0.1/16 is an address, not a prefix; maybe you meant 10.9.0.0/16`},
+		{"POST", "/v1/routes", `{"prefix":"10.9.0.0/16"}`, 400, `route "10.9.0.0/16": its next hop is missing; want a peer's name, or an address`},
+		{"DELETE", "/v1/routes?vrf=red", "", 400, `route: "" is not a prefix; want one as in 172.17.2.0/24`},
+		{"GET", "/v1/routes?to=host2", "", 400, `route to "host2": want an address, as in 172.17.2.5`},
+		{"GET", "/v1/rooms", "", 404, "GET /v1/rooms is not part of the API"},
 		{"PUT", "/v1/status", "", 404, "PUT /v1/status is not part of the API"},
 		{"GET", "/", "", 404, "GET / is not part of the API"},
 	}

@@ -57,6 +57,11 @@ func Listen(path string) (*Socket, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
+	return bind(path)
+}
+
+// bind makes the socket where nothing is.
+func bind(path string) (*Socket, error) {
 	// bind(2) takes the mode of the file from the socket's own inode, less the
 	// umask (unix_bind_bsd in net/unix/af_unix.c), so there is no moment in
 	// which it is wider. The umask may have made it narrower.
@@ -78,6 +83,29 @@ func Listen(path string) (*Socket, error) {
 		return nil, fmt.Errorf("make socket: %w", err)
 	}
 	return s, nil
+}
+
+// Path returns where the socket was made.
+func (s *Socket) Path() string { return s.path }
+
+// Reachable reports whether the socket's path still leads to it.
+func (s *Socket) Reachable() bool {
+	ours, err1 := s.file.Stat()
+	there, err2 := os.Lstat(s.path)
+	return err1 == nil && err2 == nil && os.SameFile(ours, there)
+}
+
+// Again makes another socket at the path of s, with its directory where that is
+// missing, when nothing is there any more. It takes the place of no file and no
+// socket, dead or alive. s stays open.
+func (s *Socket) Again() (*Socket, error) {
+	if _, err := os.Lstat(s.path); err == nil {
+		return nil, fmt.Errorf("%s is another's now; move it away, and the switch takes its place again", s.path)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of socket: %w", err)
+	}
+	return bind(s.path)
 }
 
 // removeStale clears the way for a new socket.
@@ -117,9 +145,7 @@ func (s *Socket) Close() error {
 		return nil
 	}
 	defer s.file.Close()
-	ours, err1 := s.file.Stat()
-	there, err2 := os.Lstat(s.path)
-	if err1 == nil && err2 == nil && os.SameFile(ours, there) {
+	if s.Reachable() {
 		err = errors.Join(err, os.Remove(s.path))
 	}
 	return err

@@ -22,6 +22,9 @@ func (c *Controller) chooseAddresses(n *network, asked []spec.Address) ([]netip.
 		if err := claim(n, pools, a.Prefix.Addr()); err != nil {
 			return nil, err
 		}
+		if err := checkLength(n, a); err != nil {
+			return nil, err
+		}
 		list = append(list, a.Prefix)
 	}
 	if len(asked) > 0 {
@@ -52,6 +55,21 @@ func claim(n *network, pools []*ipam.Pool, a netip.Addr) error {
 		prefixes[i] = p.String()
 	}
 	return fmt.Errorf("network %q: address %s lies outside its prefix %s: choose one from there", n.Name, a, strings.Join(prefixes, " and "))
+}
+
+// checkLength refuses an address whose prefix is wider than the network's: the
+// container would look on the link for what lies elsewhere. A narrower one is
+// taken as it is written.
+func checkLength(n *network, a spec.Address) error {
+	p, ok := n.prefixFor(a.Prefix.Addr())
+	if !ok || a.Prefix.Bits() >= p.Bits() {
+		return nil
+	}
+	cure := spec.Address{Prefix: netip.PrefixFrom(a.Prefix.Addr(), p.Bits())}
+	if a.Gateway.IsValid() && p.Contains(a.Gateway) {
+		cure.Gateway = a.Gateway
+	}
+	return fmt.Errorf("address %s is wider than the /%d of network %q, outside of which the container would look for addresses in vain; maybe you meant %s", a, p.Bits(), n.Name, cure)
 }
 
 // chooseGateways returns the default routes of an endpoint, one per family at

@@ -33,7 +33,7 @@ func (c *Controller) Attach(a spec.Attach) (spec.PortStatus, error) {
 	}
 	ep, err := c.attach(n, t, a)
 	if err != nil {
-		return spec.PortStatus{}, fmt.Errorf("attach %s to network %q: %w", a.Target, a.Network, err)
+		return spec.PortStatus{}, Cured(fmt.Errorf("attach %s to network %q: %w", a.Target, a.Network, err))
 	}
 	return c.portStatus(ep, c.portName(ep)), nil
 }
@@ -78,7 +78,11 @@ func (c *Controller) attachNew(n *network, t target, ns tap.Namespace, a spec.At
 	if err := c.commit(func() { c.endpoints[ep.key()] = ep }, undo); err != nil {
 		return nil, err
 	}
-	if err := c.plug(ep); err != nil {
+	err = c.plug(ep)
+	if errors.Is(err, tap.ErrNameTaken) && !c.known(ep) {
+		err = c.plugLost(ep, n)
+	}
+	if err != nil {
 		if cerr := c.commit(undo, func() {}); cerr != nil {
 			c.log.Error("failed attach stays in the state file", "network", ep.Network, "port", ep.Target, "err", cerr)
 		}
@@ -138,6 +142,34 @@ func (c *Controller) plug(ep *endpoint) error {
 	return nil
 }
 
+// plugLost is plug for a TAP that ep would have made, and that is in the container
+// since a former run whose state was lost. An error names the interface that
+// stands in the way.
+func (c *Controller) plugLost(ep *endpoint, n *network) error {
+	dev, err := c.sys.recover(ep.namespace(), ep.config(), n.Prefixes)
+	if err != nil {
+		return err
+	}
+	dropped, _ := c.sys.dropped(ep.namespace(), ep.IfName) // unreadable: then all counts as new
+	if err := c.connect(ep, dev, dropped); err != nil {
+		return both(err, dev.Close())
+	}
+	c.log.Warn("interface of a lost state taken up", "network", ep.Network, "port", ep.Target, "mac", ep.MAC)
+	c.announce(ep)
+	return nil
+}
+
+// known reports whether ep's interface belongs to another endpoint, which is down.
+func (c *Controller) known(ep *endpoint) bool {
+	for _, other := range c.endpoints {
+		if other.key() != ep.key() && other.IfName == ep.IfName && other.Life.BootID == ep.Life.BootID &&
+			other.Life.Device == ep.Life.Device && other.Life.Inode == ep.Life.Inode {
+			return true
+		}
+	}
+	return false
+}
+
 // plugFormer is plug for a TAP that may be in the container.
 func (c *Controller) plugFormer(ep *endpoint) error {
 	o := c.openFormer(ep)
@@ -155,7 +187,7 @@ func (c *Controller) plugFormer(ep *endpoint) error {
 // what the TAP had counted as dropped. On error dev is the caller's.
 func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
 	id, err := c.sw.AddPort(dataplane.PortConfig{
-		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, MTU: ep.MTU, AllowSpoof: ep.AllowSpoof,
+		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, Addrs: ep.addrs(), MTU: ep.MTU, AllowSpoof: ep.AllowSpoof,
 	})
 	if err != nil {
 		return err

@@ -445,3 +445,52 @@ func TestMTUFixedAtAttach(t *testing.T) {
 		t.Errorf("got MTU %d in another container, want 1446", got)
 	}
 }
+
+// An address with a shorter prefix than the network's is refused: the container
+// would look for the rest of it on its link. A longer one is the user's choice.
+func TestAttachPrefixLength(t *testing.T) {
+	tests := []struct{ addr, cure string }{
+		{"10.10.0.5/24", ""},
+		{"10.10.0.5/28", ""},
+		{"10.10.0.5/32", ""},
+		{"fd10::5/64", ""},
+		{"fd10::5/96", ""},
+		{"10.10.0.5/23", "10.10.0.5/24"},
+		{"10.10.0.5/16", "10.10.0.5/24"},
+		{"10.10.0.5/8@10.10.0.1", "10.10.0.5/24@10.10.0.1"},
+		{"10.10.0.5/8@10.99.0.1", "10.10.0.5/24"},
+		{"fd10::5/48", "fd10::5/64"},
+	}
+	for _, tt := range tests {
+		r := newRig(t)
+		c := r.open("network blue=10.10.0.0/24,fd10::/64")
+		r.container("/run/netns/a")
+		_, err := c.Attach(ask(t, "blue", "netns:a", tt.addr))
+		switch {
+		case tt.cure == "" && err != nil:
+			t.Errorf("%s: got %v", tt.addr, err)
+		case tt.cure != "":
+			_, length, _ := strings.Cut(strings.TrimSuffix(tt.cure, "@10.10.0.1"), "/")
+			wantError(t, err, tt.addr, "/"+length+" of network", "maybe you meant "+tt.cure)
+			if err != nil && !strings.HasSuffix(err.Error(), tt.cure) || len(c.Ports()) != 0 || r.tap("/run/netns/a", "eth1") != nil {
+				t.Errorf("%s: got %v and ports %+v", tt.addr, err, c.Ports())
+			}
+		}
+	}
+}
+
+// What was asked for once need not be asked for again.
+func TestAttachAgainLeavesOut(t *testing.T) {
+	r := newRig(t)
+	c := r.open("network blue=10.10.0.0/24")
+	r.container("/run/netns/a")
+	a := ask(t, "blue", "netns:a", "10.10.0.5/24")
+	a.IfName, a.MAC, a.MTU = "net0", "U:web", 1300
+	was := r.attach(c, a)
+	if got := r.attach(c, ask(t, "blue", "netns:a")); got.IfName != "net0" || got.MAC != was.MAC || got.MTU != 1300 {
+		t.Errorf("got %+v, want %+v", got, was)
+	}
+	a.IfName = "eth1"
+	_, err := c.Attach(a)
+	wantError(t, err, "net0", "eth1", "detach")
+}

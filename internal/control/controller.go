@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -52,19 +53,31 @@ type Controller struct {
 	change sync.Mutex             // held by whoever changes something, over system calls and writes to the disk
 	closed bool                   // guarded by change
 	sent   []dataplane.PeerConfig // guarded by change: what the switch knows of the peers
+	tables map[uint32]table       // guarded by change: what the switch knows of vrfs and routes, by key
 
 	// mu guards the following. They are written with change held too, so whoever
 	// holds that may read them without mu. mu is never held over anything slow.
-	mu        sync.RWMutex
-	networks  map[string]*network
-	domains   map[string]domain // what the switch knows of them, by name
-	peers     map[string]*peer
+	mu sync.RWMutex
+	desired
+	domains   map[string]domain // what the switch knows of the networks, by name
 	endpoints map[endpointKey]*endpoint
 	statics   []staticRecord
-	linkMTU   int // of the underlay's link, as last seen
+	links     linkMTUs // as last seen
 	faults    faults
 	lostGone  uint64 // what the kernel dropped at ports that are gone
 	silent    bool   // closing: nothing is announced any more
+}
+
+// linkMTUs are the MTUs of the underlay's links: of that with the first local
+// address, and of those towards peers of either version of IP.
+type linkMTUs struct{ first, v4, v6 int }
+
+// to returns the MTU of the link to a peer.
+func (l linkMTUs) to(peer netip.Addr) int {
+	if peer.Is6() {
+		return l.v6
+	}
+	return l.v4
 }
 
 // domain is a network as the switch has it.
@@ -87,7 +100,7 @@ func open(o Options, sys system) (*Controller, error) {
 		opt: o, log: o.Log, sys: sys, started: time.Now(),
 		store:  &store{dir: o.Config.StateDir},
 		events: make(chan event), done: make(chan struct{}),
-		domains: map[string]domain{}, endpoints: map[endpointKey]*endpoint{},
+		domains: map[string]domain{}, tables: map[uint32]table{}, endpoints: map[endpointKey]*endpoint{},
 	}
 	if c.locks, err = sys.lock(o.Config.StateDir); err != nil {
 		return nil, err
@@ -144,11 +157,11 @@ func (c *Controller) start() (err error) {
 		return err
 	}
 	c.watcher = tap.NewWatcher()
-	c.sw, err = dataplane.New(dataplane.Config{Underlay: c.under, Log: c.log, PortGone: c.portGone})
+	c.sw, err = dataplane.New(dataplane.Config{Underlay: c.under, Log: c.log, HostMAC: hostMAC(c.opt.Config.Name), PortGone: c.portGone, Event: c.troubleFound})
 	if err != nil {
 		return err
 	}
-	c.networks, c.peers, c.statics = m.networks, m.peers, old.Static
+	c.desired, c.statics = m.desired, old.Static
 	c.lookAtLink()
 	if err := c.publish(); err != nil {
 		return err
@@ -257,12 +270,15 @@ func (c *Controller) save() error {
 
 // state returns what is to outlive the daemon, in an order that depends on nothing else.
 func (c *Controller) state() *state {
-	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics)}
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Routes: []routeRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics)}
 	for _, name := range sortedKeys(c.networks) {
 		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
 	}
 	for _, name := range sortedKeys(c.peers) {
 		s.Peers = append(s.Peers, peerRecord{c.peers[name].Peer, c.peers[name].origin})
+	}
+	for _, r := range c.routeList() {
+		s.Routes = append(s.Routes, routeRecord{r.Route, r.origin})
 	}
 	for _, ep := range c.endpointList() {
 		s.Endpoints = append(s.Endpoints, ep.endpointRecord)

@@ -1,6 +1,10 @@
 package control
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+
 	"weft/internal/drop"
 	"weft/internal/spec"
 )
@@ -75,8 +79,8 @@ func (c *Controller) totals() map[string]uint64 {
 // atSwitch stands in Drop.At for what belongs to no port and no peer.
 const atSwitch = "switch"
 
-// Drops returns the drops of each port and peer, by name, without zeros, and
-// then every reason for the rest.
+// Drops returns the drops of each port and peer, without zeros, and every reason
+// for the rest, sorted by place and reason.
 func (c *Controller) Drops() []spec.Drop {
 	c.readAllDropped()
 	c.mu.RLock()
@@ -102,5 +106,8 @@ func (c *Controller) Drops() []spec.Drop {
 	other := c.sw.OtherDrops()
 	other[drop.TapFull] += c.lostGone
 	add(atSwitch, other)
+	slices.SortStableFunc(list, func(a, b spec.Drop) int {
+		return cmp.Or(strings.Compare(a.At, b.At), strings.Compare(a.Reason, b.Reason))
+	})
 	return list
 }

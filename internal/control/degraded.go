@@ -26,6 +26,8 @@ type faults struct {
 
 	overflow                       uint64 // rx_overflow as last seen
 	overflowSince, overflowNoticed time.Time
+
+	troubles map[string]trouble // that the switch found, by what and why
 }
 
 // noteSave notes how a write of the state went.
@@ -71,13 +73,21 @@ func (c *Controller) degraded() []spec.Degraded {
 	for _, p := range c.namedPorts() {
 		c.degradedPort(p, add)
 	}
+	c.degradedTroubles(add)
 	for _, name := range sortedKeys(c.peers) {
 		p := c.peers[name]
 		if _, err := carried(p, c.networks); err != nil {
 			add(c.started, "peer "+name, "%v", err)
 		}
-		if h := healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now()); h.state == "down" {
-			add(h.since, "peer "+name, "%s", h.reason)
+		if err := p.checkVersion(c.opt.Config.Local); err != nil {
+			add(c.started, "peer "+name, "%v", err)
+		}
+		degradedHealth(name, healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now()), add)
+	}
+	all := c.vrfs()
+	for _, r := range c.routeList() {
+		if err := c.problem(all, r); err != nil {
+			add(c.started, "route "+r.Prefix.String(), "not in use in vrf %q: %v; or remove it with weft route rm %s --vrf %s", r.VRF, err, r.Prefix, r.VRF)
 		}
 	}
 	return list
@@ -126,5 +136,13 @@ func (c *Controller) degradedPort(p namedPort, add addDegraded) {
 		if _, ok := n.prefixFor(a.Addr()); !ok {
 			add(c.started, "port "+p.name, "address %s is outside network %q since its prefix changed: detach it and attach it again", a, n.Name)
 		}
+	}
+}
+
+// degradedHealth adds a peer that cannot be reached. One that is only silent may
+// have nothing to say.
+func degradedHealth(name string, h health, add addDegraded) {
+	if h.failed {
+		add(h.since, "peer "+name, "%s", h.reason)
 	}
 }

@@ -3,7 +3,8 @@
 //
 //	flags, file --+                                   +--> dataplane: domains, ports, peers
 //	              +--> merge --> networks  ---------- +--> tap: create, reopen, remove
-//	state file ---+              peers, endpoints     +--> state file
+//	state file ---+              peers, routes,       +--> state file
+//	                             endpoints
 //	                                  ^
 //	      API: add, set, remove, attach, detach
 //

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,15 @@ func (ep *endpoint) namespace() tap.Namespace { return ep.Life.namespace(ep.targ
 // config returns the TAP as the container is to see it.
 func (ep *endpoint) config() tap.Config {
 	return tap.Config{IfName: ep.IfName, MAC: ep.MAC, MTU: ep.MTU, Addrs: ep.Addresses, Gateways: ep.Gateways}
+}
+
+// addrs returns ep's addresses without their lengths.
+func (ep *endpoint) addrs() []netip.Addr {
+	list := make([]netip.Addr, len(ep.Addresses))
+	for i, p := range ep.Addresses {
+		list[i] = p.Addr()
+	}
+	return list
 }
 
 // endpointList returns all endpoints, by network and target.
@@ -149,6 +159,9 @@ func (c *Controller) checkMAC(n *network, mac header.MAC) error {
 	const cure = "choose another with --mac"
 	if mac == gatewayMAC(n.ID) {
 		return fmt.Errorf("MAC %s is that of the gateway of network %q: %s", mac, n.Name, cure)
+	}
+	if mac == hostMAC(c.opt.Config.Name) {
+		return fmt.Errorf("MAC %s is that of this switch itself: %s", mac, cure)
 	}
 	for _, ep := range c.endpointsOf(n.Name) {
 		if ep.MAC == mac {

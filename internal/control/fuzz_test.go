@@ -80,6 +80,7 @@ func FuzzDecodeState(f *testing.F) {
 	f.Add(whole)
 	f.Add([]byte("{}"))
 	f.Add(sealState(stateVersion, []byte("null")))
+	f.Add(sealState(oldestState, []byte(`{"networks":[],"peers":[],"endpoints":[],"static_fdb":[]}`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decodeState(b)
 		if err != nil {

@@ -11,8 +11,8 @@ import (
 // What is derived here goes onto the wire and into containers, and other hosts
 // derive the same: none of it may ever change.
 
-// nameID returns the id of a network whose user gave none: the first 24 bits of
-// the SHA-256 of its name; 1 in the place of 0.
+// nameID returns the id of a vrf, and of a network whose user gave none: the
+// first 24 bits of the SHA-256 of its name; 1 in the place of 0.
 func nameID(name string) uint32 {
 	sum := sha256.Sum256([]byte(name))
 	return max(1, binary.BigEndian.Uint32(sum[:])>>8)
@@ -29,6 +29,16 @@ func defaultMAC(id uint32, addr netip.Addr, host, target string) header.MAC {
 		b = append(b, host+"\x00"+target...)
 	}
 	sum := sha256.Sum256(b)
+	if sum[0] == gatewayOctet { // 02:57 belongs to gateways
+		sum[0]++
+	}
+	return localMAC(sum[:])
+}
+
+// hostMAC returns the address from which the switch of a host itself speaks: 02,
+// then a hash of the host's name.
+func hostMAC(host string) header.MAC {
+	sum := sha256.Sum256([]byte(host))
 	if sum[0] == gatewayOctet { // 02:57 belongs to gateways
 		sum[0]++
 	}

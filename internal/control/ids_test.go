@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -58,6 +59,23 @@ func TestDefaultMACIsAStation(t *testing.T) {
 			t.Fatalf("%s: got %s", a, m)
 		}
 		seen[m] = true
+	}
+}
+
+func TestHostMACGolden(t *testing.T) {
+	tests := []struct{ host, want string }{ // 02 and the first five octets of `printf HOST | sha256sum`
+		{"host1", "02:c0:36:5b:5a:38"},
+		{"h1739", "02:58:73:de:a1:a4"}, // a hash that starts with 57
+	}
+	for _, tt := range tests {
+		if got := hostMAC(tt.host).String(); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.host, got, tt.want)
+		}
+	}
+	for i := range 5000 {
+		if m := hostMAC(fmt.Sprint("host", i)); m>>40 != 0x02 || m>>32&0xff == gatewayOctet {
+			t.Fatalf("got %s", m)
+		}
 	}
 }
 

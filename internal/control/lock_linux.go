@@ -93,7 +93,7 @@ func lockDir(dir string) (int, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return -1, fmt.Errorf("lock state directory: %s uses %s: stop it, or choose another with --state-dir", process(dirHolder(fd)), dir)
 	}
-	return -1, fmt.Errorf("lock state directory %s: %w", dir, err)
+	return -1, fmt.Errorf("lock state directory %s: %w: choose another with --state-dir", dir, err)
 }
 
 // dirHolder returns the process that has locked what fd is open on, by

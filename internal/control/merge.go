@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,41 +22,36 @@ import (
 // A clash with something that has ports is an error: neither may containers be
 // cut off by an edit of a file, nor may a declaration be ignored.
 type merged struct {
-	networks map[string]*network
-	peers    map[string]*peer
-	notes    []string
+	desired
+	notes []string
 }
 
 // merge finds out what there is. It changes nothing but its result. own are the
 // addresses of this host.
 func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merged, error) {
-	m := &merged{networks: map[string]*network{}, peers: map[string]*peer{}}
+	m := &merged{desired: desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: map[routeKey]*route{}}}
 	for _, n := range cfg.Networks {
 		if err := m.declareNetwork(n); err != nil {
-			return nil, fmt.Errorf("%s: %w", source, err)
+			return nil, cfg.At(n.Line, source, err)
 		}
 	}
 	for _, r := range old.Networks {
-		if err := m.keepNetwork(r, portsIn(old.Endpoints, r.Network.Name), source); err != nil {
+		if err := m.keepNetwork(r, portsIn(old.Endpoints, r.Network.Name), cfg, source); err != nil {
 			return nil, err
 		}
 	}
 	for _, p := range cfg.Peers {
-		if err := p.Validate(); err != nil {
-			return nil, fmt.Errorf("%s: %w", source, err)
+		if err := m.declarePeer(p, own, cfg.Local); err != nil {
+			return nil, cfg.At(p.Line, source, err)
 		}
-		if m.peers[p.Name] != nil {
-			return nil, fmt.Errorf("%s: peer %q is declared twice: take one out", source, p.Name)
-		}
-		add := &peer{Peer: orderPeer(p), origin: declared}
-		if err := checkPeer(add, m.peers, m.networks, own); err != nil {
-			return nil, fmt.Errorf("%s: %w", source, err)
-		}
-		m.peers[p.Name] = add
 	}
 	for _, r := range old.Peers {
 		m.keepPeer(r, source, own)
 	}
+	if err := m.declareRoutes(cfg, source); err != nil {
+		return nil, err
+	}
+	m.keepRoutes(old.Routes, source)
 	return m, m.numberPeers()
 }
 
@@ -87,7 +83,7 @@ func (m *merged) declareNetwork(n spec.Network) error {
 }
 
 // keepNetwork decides on a network of the last run, which has ports at targets.
-func (m *merged) keepNetwork(r networkRecord, targets []string, source string) error {
+func (m *merged) keepNetwork(r networkRecord, targets []string, cfg spec.Config, source string) error {
 	name := r.Network.Name
 	if now := m.networks[name]; now != nil {
 		if r.Origin == byAPI {
@@ -105,14 +101,29 @@ func (m *merged) keepNetwork(r networkRecord, targets []string, source string) e
 		switch {
 		case err == nil:
 		case len(targets) > 0:
-			return fmt.Errorf("%s: %w; network %q has ports (%s), so it was not removed: undo the change, detach them, and start again",
-				source, err, name, strings.Join(targets, ", "))
+			return cfg.At(other.Line, source, fmt.Errorf("%w; network %q has ports (%s), so it was not removed: undo the change, detach them, and start again",
+				err, name, strings.Join(targets, ", ")))
 		default:
 			m.note("%v; %q was made by command and is removed", err, name)
 			return nil
 		}
 	}
 	m.networks[name] = n
+	return nil
+}
+
+func (m *merged) declarePeer(p spec.Peer, own, local []netip.Addr) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if m.peers[p.Name] != nil {
+		return fmt.Errorf("peer %q is declared twice: take one out", p.Name)
+	}
+	add := &peer{Peer: orderPeer(p), origin: declared}
+	if err := checkPeer(add, m.peers, m.networks, own, local); err != nil {
+		return err
+	}
+	m.peers[p.Name] = add
 	return nil
 }
 
@@ -135,6 +146,85 @@ func (m *merged) keepPeer(r peerRecord, source string, own []netip.Addr) {
 		return
 	}
 	m.peers[p.Name] = p
+}
+
+// declareRoutes adds the routes that file or flags declare, and refuses what
+// does not work among them.
+func (m *merged) declareRoutes(cfg spec.Config, source string) error {
+	for _, r := range cfg.Routes {
+		if err := m.declareRoute(r); err != nil {
+			return cfg.At(r.Line, source, err)
+		}
+	}
+	all := m.vrfs()
+	for _, r := range m.routeList() {
+		if err := m.problem(all, r); err != nil {
+			return cfg.At(r.Line, source, fmt.Errorf("route %s: %w", r.Prefix, err))
+		}
+	}
+	return nil
+}
+
+// declareRoute adds a route that file or flags declare. Where it names no vrf,
+// a declared one goes before those that commands made.
+func (m *merged) declareRoute(r spec.Route) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	if r.VRF == "" {
+		alone := desired{networks: maps.Clone(m.networks)}
+		maps.DeleteFunc(alone.networks, func(_ string, n *network) bool { return n.origin != declared })
+		if v, err := alone.vrfNamed(""); err == nil {
+			r.VRF = v.name
+		}
+	}
+	resolved, err := m.resolve(r)
+	if err != nil {
+		return fmt.Errorf("route %s: %w", r.Prefix, err)
+	}
+	add := newRoute(resolved, declared)
+	if m.routes[add.key()] != nil {
+		return fmt.Errorf("route %s is declared twice in vrf %q: take one out", r.Prefix, add.VRF)
+	}
+	m.routes[add.key()] = add
+	return nil
+}
+
+// keepRoutes decides on the routes of the last run.
+func (m *merged) keepRoutes(routes []routeRecord, source string) {
+	all, now := m.vrfs(), m.routeList()
+	for _, r := range routes {
+		m.keepRoute(all, r, source)
+	}
+	for _, r := range now { // their next hops must be reached directly
+		for via := m.routeToHop(all[r.VRF], r); via != nil; via = m.routeToHop(all[r.VRF], r) {
+			m.note("route %q was made by command and is removed: it would lead to the next hop of route %q", via, r)
+			delete(m.routes, via.key())
+		}
+	}
+}
+
+// keepRoute decides on a route of the last run. One that lacks its peer or its
+// vrf stays, and status says so.
+func (m *merged) keepRoute(all map[string]*vrf, r routeRecord, source string) {
+	keep := newRoute(r.Route, byAPI)
+	if now := m.routes[keep.key()]; now != nil {
+		if r.Origin == byAPI {
+			m.note("route %q was made by command; %s now declares it as %s, which holds", r.Route, source, now)
+		}
+		return
+	}
+	if r.Origin == declared {
+		m.note("route %q is no longer declared in %s: removed", r.Route, source)
+		return
+	}
+	if v := all[keep.VRF]; v != nil {
+		if n, p := v.connectedAt(keep.Prefix.Addr()); p == keep.Prefix {
+			m.note("route %q was made by command and is removed: its prefix is that of network %q now", r.Route, n.Name)
+			return
+		}
+	}
+	m.routes[keep.key()] = keep
 }
 
 // numberPeers gives every peer its number.

@@ -15,13 +15,16 @@ func TestMerge(t *testing.T) {
 		return networkRecord{settle(mustNetwork(t, list)), origin}
 	}
 	peerOf := func(origin, list string) peerRecord { return peerRecord{mustPeer(t, list), origin} }
+	routeOf := func(origin, list string) routeRecord { return routeRecord{mustRoute(t, list), origin} }
+	blue, h2, h3 := "blue=10.1.0.0/24,gateway=10.1.0.1", "h2=192.0.2.2", "h3=192.0.2.3"
 	own := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 	tests := []struct {
 		name     string
 		networks []string // declared now
 		peers    []string
+		routes   []string
 		old      state
-		want     string // networks and peers, each with the first letter of its origin; + where kept
+		want     string // networks, peers and routes, each with the first letter of its origin; + where kept
 		note     string
 		err      []string
 	}{
@@ -46,6 +49,28 @@ func TestMerge(t *testing.T) {
 		{name: "peer address twice", peers: []string{"h2=192.0.2.2", "h3=192.0.2.2"}, err: []string{`"h2"`, `"h3"`}},
 		{name: "peer is this host", peers: []string{"h1=192.0.2.1"}, err: []string{`"h1"`, "this host"}},
 		{name: "peer of unknown network", peers: []string{"h2=192.0.2.2,networks=a"}, err: []string{`"h2"`, `"a"`}},
+		{name: "routes", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=h2", "10.8.0.0/16=192.0.2.2", "10.7.0.0/16=10.1.0.5"},
+			want: "10.7.0.0/16=10.1.0.5,vrf=blue:d 10.8.0.0/16=h2,vrf=blue:d 10.9.0.0/16=h2,vrf=blue:d blue:d h2:d"},
+		{name: "route in a vrf made by command", peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, old: state{Networks: []networkRecord{net(byAPI, blue)}}, want: "10.9.0.0/16=h2,vrf=blue:d blue:a h2:d"},
+		{name: "declared vrf goes first", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, old: state{Networks: []networkRecord{net(byAPI, "a=10.2.0.0/24,gateway=10.2.0.1")}},
+			want: "10.9.0.0/16=h2,vrf=blue:d a:a blue:d h2:d"},
+		{name: "route made by command stays", networks: []string{blue}, peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a blue:d h2:d"},
+		{name: "and waits for its peer", networks: []string{blue}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a blue:d"},
+		{name: "and for its vrf", peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a h2:d"},
+		{name: "route no longer declared goes", networks: []string{blue}, peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(declared, "10.9.0.0/16=h2,vrf=blue")}}, want: "blue:d h2:d", note: "no longer declared"},
+		{name: "declared route wins", networks: []string{blue}, peers: []string{h2, h3}, routes: []string{"10.9.0.0/16=h3"}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}},
+			want: "10.9.0.0/16=h3,vrf=blue:d blue:d h2:d h3:d", note: "10.9.0.0/16=h3"},
+		{name: "declared network wins over route", networks: []string{blue}, peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.1.0.0/24=h2,vrf=blue")}}, want: "blue:d h2:d", note: `network "blue"`},
+		{name: "declared next hop wins over route", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=10.1.0.5"}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.1.0.0/28=h2,vrf=blue")}},
+			want: "10.9.0.0/16=10.1.0.5,vrf=blue:d blue:d h2:d", note: "10.9.0.0/16"},
+		{name: "route of unknown peer", networks: []string{blue}, routes: []string{"10.9.0.0/16=h2"}, err: []string{"weft.yaml", "10.9.0.0/16", `"h2"`}},
+		{name: "route without vrf", peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, err: []string{"weft.yaml", "10.9.0.0/16", "--gateway"}},
+		{name: "route of several vrfs", networks: []string{blue, "a=10.2.0.0/24,gateway=10.2.0.1"}, peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, err: []string{"10.9.0.0/16", "a, blue", "vrf="}},
+		{name: "route twice", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=h2", "10.9.0.0/16=h2,vrf=blue"}, err: []string{"10.9.0.0/16", "twice", `"blue"`}},
+		{name: "route via a route", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=10.1.0.5", "10.1.0.0/28=h2"}, err: []string{"10.1.0.0/28", "10.1.0.5", "10.9.0.0/16"}},
+		{name: "connected route", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.1.0.0/24=h2"}, err: []string{"10.1.0.0/24", "connected"}},
+		{name: "vrfs clash", networks: []string{blue, "a=10.2.0.0/24,vrf=blue"}, err: []string{`"a"`, `"blue"`, "vrf=blue"}},
+
 		{name: "keyless without network", peers: []string{"h2=192.0.2.2,key=none"}, err: []string{`"h2"`, "exactly one"}},
 		{name: "keyless with two", networks: []string{"a=10.0.0.0/24", "b=10.1.0.0/24"}, peers: []string{"h2=192.0.2.2,key=none"}, err: []string{`"h2"`, "a, b"}},
 	}
@@ -57,6 +82,9 @@ func TestMerge(t *testing.T) {
 			}
 			for _, l := range tt.peers {
 				cfg.Peers = append(cfg.Peers, mustPeer(t, l))
+			}
+			for _, l := range tt.routes {
+				cfg.Routes = append(cfg.Routes, mustRoute(t, l))
 			}
 			m, err := merge(cfg, "weft.yaml", &tt.old, own)
 			if tt.err != nil {
@@ -85,6 +113,46 @@ func (m *merged) String() string {
 	for name, p := range m.peers {
 		words = append(words, fmt.Sprintf("%s:%c", name, p.origin[0]))
 	}
+	for _, r := range m.routes {
+		words = append(words, fmt.Sprintf("%s:%c", r, r.origin[0]))
+	}
 	slices.Sort(words)
 	return strings.Join(words, " ")
+}
+
+// What is wrong with the file as a whole names the line, too.
+func TestMergeNamesLine(t *testing.T) {
+	own := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	const top = "networks:\n- {name: blue, prefixes: 10.0.0.0/24, id: 5, gateway: 10.0.0.1, vrf: v}\n"
+	kept := state{
+		Networks:  []networkRecord{{mustNetwork(t, "old=10.5.0.0/24,id=5"), byAPI}},
+		Endpoints: []endpointRecord{{Network: "old", Target: "netns:a"}},
+	}
+	tests := []struct {
+		name, file string
+		old        state
+		want       string
+	}{
+		{"peer is this host", top + "peers:\n- name: h2\n  address: 192.0.2.1\n", state{}, `c.yaml:4: peer "h2": 192.0.2.1 is this host itself`},
+		{"unknown network", top + "peers:\n- {name: h3, address: 192.0.2.3}\n- {name: h2, address: 192.0.2.2, networks: [nope]}\n", state{}, `c.yaml:5: peer "h2": network "nope" does not exist`},
+		{"wrong version", "local: 192.0.2.1\npeers:\n- {name: h2, address: 2001:db8::2}\n", state{}, `c.yaml:3: peer "h2": its address`},
+		{"prefixes overlap", top + "- {name: red, prefixes: 10.0.0.0/16, gateway: 10.0.0.2, vrf: v}\n", state{}, `c.yaml:3: network "red": prefix`},
+		{"network of the last run", top, kept, `c.yaml:2: network "blue": id 5`},
+		{"route to nobody", top + "routes:\n- {prefix: 10.9.0.0/16, via: h9}\n", state{}, `c.yaml:4: route 10.9.0.0/16: `},
+		{"route twice", top + "routes:\n- {prefix: 10.9.0.0/16, via: 10.0.0.9}\n- {prefix: 10.9.0.0/16, via: 10.0.0.9, vrf: v}\n", state{}, `c.yaml:5: route 10.9.0.0/16 is declared twice`},
+		{"route through a route", top + "routes:\n- {prefix: 10.9.0.0/16, via: 10.0.0.9}\n- {prefix: 10.0.0.8/29, via: 10.0.0.7}\n", state{}, `c.yaml:4: route 10.9.0.0/16: `},
+	}
+	for _, tt := range tests {
+		cfg, err := spec.ParseConfig("c.yaml", []byte(tt.file))
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if _, err = merge(cfg, "c.yaml or the flags of weft run", &tt.old, own); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	// What the flags declare has no line.
+	cfg := spec.Config{File: "c.yaml", Peers: []spec.Peer{mustPeer(t, "h2=192.0.2.1")}}
+	_, err := merge(cfg, "c.yaml or the flags of weft run", &state{}, own)
+	wantError(t, err, `c.yaml or the flags of weft run: peer "h2"`)
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"weft/internal/ipam"
@@ -38,8 +39,16 @@ func clash(a, b spec.Network) error {
 	if a.ID == b.ID {
 		return fmt.Errorf("network %q: id %d is that of network %q too: give one of them another with id=N", a.Name, a.ID, b.Name)
 	}
+	if err := clashVRF(a, b); err != nil {
+		return err
+	}
 	if a.VRF == "" || a.VRF != b.VRF {
 		return nil
+	}
+	for _, gw := range a.Gateways {
+		if slices.Contains(b.Gateways, gw) {
+			return fmt.Errorf("network %q: gateway %s is that of network %q too, in the same vrf %q: give one of them another prefix and gateway, or another vrf", a.Name, gw, b.Name, a.VRF)
+		}
 	}
 	for _, p := range a.Prefixes {
 		for _, q := range b.Prefixes {
@@ -88,13 +97,13 @@ func (c *Controller) mtu(n *network) int {
 	if n.MTU != 0 {
 		return n.MTU
 	}
-	checksum := false
+	mtu := c.links.first - c.under.Overhead(false)
 	for _, p := range c.peers {
-		if p.Checksum && p.shares(n.Name, c.networks) {
-			checksum = true
+		if p.shares(n.Name, c.networks) {
+			mtu = min(mtu, c.peerMTU(p))
 		}
 	}
-	return max(c.linkMTU-c.under.Overhead(checksum), leastMTU(n.Prefixes))
+	return max(mtu, leastMTU(n.Prefixes))
 }
 
 // leastMTU returns the smallest MTU that a link with these addresses may have.

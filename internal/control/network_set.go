@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -48,6 +49,17 @@ func (c *Controller) checkNewNetwork(add *network) error {
 			return fmt.Errorf("network %q: peer %q has key=none, so it can share one network only, which is %q now: remove the peer and add it with networks=%s",
 				add.Name, p.Name, sortedKeys(c.networks)[0], sortedKeys(c.networks)[0])
 		}
+	}
+	return c.checkRoutes(add)
+}
+
+// checkRoutes refuses a network, new or changed, with which routes that work now
+// would not any more.
+func (c *Controller) checkRoutes(n *network) error {
+	next := c.withNetwork(n)
+	for _, r := range c.broken(next) {
+		return fmt.Errorf("network %q: route %s via %s could not stand beside that (%w): remove it first with weft route rm %s --vrf %s",
+			n.Name, r.Prefix, r.Via, next.problem(next.vrfs(), r), r.Prefix, r.VRF)
 	}
 	return nil
 }
@@ -109,7 +121,7 @@ func (c *Controller) checkSetNetwork(n *network, next spec.Network) error {
 			}
 		}
 	}
-	return nil
+	return c.checkRoutes(&network{Network: next, origin: n.origin, kept: n.kept})
 }
 
 // setPortMTUs brings the ports of n to the network's MTU.
@@ -174,19 +186,32 @@ func (c *Controller) RemoveNetwork(name string, force bool) error {
 			return fmt.Errorf("remove network %q: %w", name, err)
 		}
 	}
-	statics := c.statics
+	statics, routes := c.statics, c.routes
 	do := func() {
+		c.routes = withoutRoutes(routes, c.broken(c.withoutNetwork(name)))
 		delete(c.networks, name)
 		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Network == name })
 	}
-	if err := c.commit(do, func() { c.networks[name], c.statics = n, statics }); err != nil {
+	if err := c.commit(do, func() { c.networks[name], c.statics, c.routes = n, statics, routes }); err != nil {
 		return fmt.Errorf("remove network %q: %w", name, err)
 	}
 	c.log.Info("network removed", "network", name)
 	return nil
 }
 
-// checkUnused refuses to remove a network that ports or peers need.
+// withoutRoutes returns routes without those of list that were made by command:
+// declared ones stay, and status says what they lack.
+func withoutRoutes(routes map[routeKey]*route, list []*route) map[routeKey]*route {
+	routes = maps.Clone(routes)
+	for _, r := range list {
+		if r.origin == byAPI {
+			delete(routes, r.key())
+		}
+	}
+	return routes
+}
+
+// checkUnused refuses to remove a network that ports, peers or routes need.
 func (c *Controller) checkUnused(n *network, force bool) error {
 	if force {
 		return nil
@@ -203,6 +228,9 @@ func (c *Controller) checkUnused(n *network, force bool) error {
 		if slices.Contains(c.peers[name].Networks, n.Name) {
 			return fmt.Errorf("network %q is shared by name with peer %q: remove the peer, or use --force", n.Name, name)
 		}
+	}
+	if broken := c.broken(c.withoutNetwork(n.Name)); len(broken) > 0 {
+		return fmt.Errorf("network %q is used by %s: remove them with weft route rm, or use --force", n.Name, routesText(broken))
 	}
 	return nil
 }

@@ -62,27 +62,41 @@ func carried(p *peer, networks map[string]*network) (names []string, problem err
 	return names, nil
 }
 
+// checkVersion refuses a peer of a version of IP that the local addresses, which
+// the user chose, are not of. Without any, both are spoken.
+func (p *peer) checkVersion(local []netip.Addr) error {
+	if len(local) == 0 || slices.ContainsFunc(local, func(a netip.Addr) bool { return a.Is6() == p.Address.Is6() }) {
+		return nil
+	}
+	version := "IPv4"
+	if p.Address.Is6() {
+		version = "IPv6"
+	}
+	return fmt.Errorf("its address %s is %s, and no local address is: start weft run with a --local of %s too", p.Address, version, version)
+}
+
 // checkPeerAddress refuses a peer that is this host, or another one. own are
 // the addresses of this host.
 func checkPeerAddress(p *peer, others map[string]*peer, own []netip.Addr) error {
-	if p.Address.Is6() {
-		return fmt.Errorf("peer %q: %s: underlays over IPv6 are not supported yet: give its IPv4 address", p.Name, p.Address)
-	}
 	if slices.Contains(own, p.Address) || p.Address.IsLoopback() {
 		return fmt.Errorf("peer %q: %s is this host itself: give the address of the other host", p.Name, p.Address)
 	}
 	for _, other := range others {
 		if other.Address == p.Address && other.Name != p.Name {
-			return fmt.Errorf("peer %q: %s is the address of peer %q already", p.Name, p.Address, other.Name)
+			return fmt.Errorf("peer %q: %s is the address of peer %q already; a host is one peer: leave one of them out, or give it another address", p.Name, p.Address, other.Name)
 		}
 	}
 	return nil
 }
 
-// checkPeer refuses a peer that cannot stand beside others and the networks.
-func checkPeer(p *peer, others map[string]*peer, networks map[string]*network, own []netip.Addr) error {
+// checkPeer refuses a peer that this host cannot speak to, or that cannot stand
+// beside others and the networks.
+func checkPeer(p *peer, others map[string]*peer, networks map[string]*network, own, local []netip.Addr) error {
 	if err := checkPeerAddress(p, others, own); err != nil {
 		return err
+	}
+	if err := p.checkVersion(local); err != nil {
+		return fmt.Errorf("peer %q: %w", p.Name, err)
 	}
 	if _, err := carried(p, networks); err != nil {
 		return fmt.Errorf("peer %q: %w", p.Name, err)
@@ -111,7 +125,7 @@ func (c *Controller) AddPeer(p spec.Peer) (spec.PeerStatus, error) {
 	if err != nil {
 		return spec.PeerStatus{}, err
 	}
-	if err := checkPeer(add, c.peers, c.networks, own); err != nil {
+	if err := checkPeer(add, c.peers, c.networks, own, c.opt.Config.Local); err != nil {
 		return spec.PeerStatus{}, err
 	}
 	if add.id, err = c.freePeerID(); err != nil {
@@ -138,6 +152,9 @@ func (c *Controller) RemovePeer(name string) error {
 	}
 	if p.origin == declared {
 		return fmt.Errorf("peer %q is declared in %s: take it out there and restart weft run", name, c.opt.Source)
+	}
+	if broken := c.broken(c.withoutPeer(name)); len(broken) > 0 {
+		return fmt.Errorf("peer %q is used by %s: remove them first with weft route rm", name, routesText(broken))
 	}
 	statics := c.statics
 	do := func() {
@@ -179,11 +196,15 @@ func (c *Controller) ownAddrs() ([]netip.Addr, error) {
 func (c *Controller) peerConfigs() []dataplane.PeerConfig {
 	var list []dataplane.PeerConfig
 	for _, p := range c.peers {
+		if p.checkVersion(c.opt.Config.Local) != nil { // of a former run; status says so
+			continue
+		}
 		cfg := dataplane.PeerConfig{Peer: encap.Peer{
 			ID: p.id, Addr: p.Address, Keyless: p.Keyless, Checksum: p.Checksum, Sequence: p.Sequence,
-		}}
+		}, MTU: c.peerMTU(p)}
 		if names, _ := carried(p, c.networks); p.Keyless && len(names) == 1 {
 			cfg.Domain = c.domains[names[0]].id
+			_, cfg.VRF, _ = vrfOf(c.networks[names[0]].Network)
 		}
 		list = append(list, cfg)
 	}
@@ -208,9 +229,15 @@ func (c *Controller) peerStatus(p *peer) spec.PeerStatus {
 	names, _ := carried(p, c.networks)
 	return spec.PeerStatus{
 		Name: p.Name, Address: p.Address, Encap: "gre", State: h.state, Reason: h.reason,
-		MTU: c.linkMTU - c.under.Overhead(p.Checksum), RxFrames: stats.RxFrames, TxFrames: stats.TxFrames,
+		MTU: c.peerMTU(p), RxFrames: stats.RxFrames, TxFrames: stats.TxFrames,
 		Networks: orEmpty(names), Origin: p.origin,
 	}
+}
+
+// peerMTU returns the largest packet that fits the tunnel to p, whatever it is
+// carried in.
+func (c *Controller) peerMTU(p *peer) int {
+	return c.links.to(p.Address) - c.under.OverheadTo(p.Address, p.Checksum)
 }
 
 // health is what is known of a peer's being there.
@@ -218,6 +245,7 @@ type health struct {
 	state  string // up, down or unknown
 	reason string
 	since  time.Time // of down
+	failed bool      // down by an error, not by silence
 }
 
 // healthOf reads a peer's health off its counters at second now of the switch's
@@ -234,11 +262,12 @@ func healthOf(s dataplane.PeerStats, now uint32, wall time.Time) health {
 	}
 	switch {
 	case s.Failed > s.Heard: // an error is a hint: the next valid datagram refutes it
-		return health{"down", fmt.Sprintf("%v since %s; %s", s.Err, at(s.Failed).Format(time.RFC3339), heard()), at(s.Failed)}
+		why := fmt.Sprintf("%v since %s; %s", s.Err, at(s.Failed).Format(time.RFC3339), heard())
+		return health{state: "down", reason: why, since: at(s.Failed), failed: true}
 	case s.Heard == 0:
 		return health{state: "unknown", reason: heard()}
 	case now-s.Heard <= heardFor:
 		return health{state: "up", reason: heard()}
 	}
-	return health{"down", "silent: " + heard(), at(s.Heard + heardFor)}
+	return health{state: "down", reason: "silent: " + heard(), since: at(s.Heard + heardFor)}
 }

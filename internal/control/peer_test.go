@@ -2,8 +2,11 @@ package control
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +27,7 @@ func TestAddPeer(t *testing.T) {
 		{"me=192.0.2.1", []string{`"me"`, "192.0.2.1", "this host"}},
 		{"me=10.9.9.9", []string{`"me"`, "this host"}}, // an address of another interface
 		{"me=127.0.0.5", []string{`"me"`, "this host"}},
-		{"six=fd00::2", []string{`"six"`, "IPv4"}},
+		{"six=fd00::2", []string{`"six"`, "fd00::2", "IPv6", "--local"}},
 		{"h4=192.0.2.4,networks=green", []string{`"h4"`, `"green"`, "add it first"}},
 		{"h5=192.0.2.5,key=none", []string{`"h5"`, "blue, red", "networks="}},
 		{list: "h5=192.0.2.5,key=none,networks=red"},
@@ -45,6 +48,40 @@ func TestAddPeer(t *testing.T) {
 	if want := []string{"h2:blue+red:unknown", "h5:red:unknown", "h6:blue+red:unknown"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// A peer of a version of IP that this host no longer speaks waits, and does not
+// keep the others from being heard.
+func TestPeerOfOtherVersion(t *testing.T) {
+	r := newRig(t)
+	six := netip.MustParseAddr("2001:db8::1")
+	r.addrs = append(r.addrs, six)
+	v4 := r.local
+	r.local = six
+	c := r.open("network blue=10.32.0.0/24")
+	if got := c.Networks()[0].MTU; got != 1430 {
+		t.Errorf("got MTU %d over IPv6, want 1430", got)
+	}
+	if _, err := c.AddPeer(mustPeer(t, "h6=2001:db8::2,csum")); err != nil {
+		t.Fatal(err)
+	}
+	if p, n := c.Peers()[0].MTU, c.Networks()[0].MTU; p != 1426 || n != 1426 {
+		t.Errorf("got MTUs %d and %d, want 1426", p, n)
+	}
+	_, err := c.AddPeer(mustPeer(t, "h4=192.0.2.4"))
+	wantError(t, err, `"h4"`, "192.0.2.4", "IPv4", "--local")
+	r.close(c)
+
+	r.local = v4
+	c = r.open("network blue=10.32.0.0/24", "peer h2=192.0.2.2")
+	if len(c.sent) != 1 || len(c.Peers()) != 2 {
+		t.Errorf("the switch has %+v, there are %+v", c.sent, c.Peers())
+	}
+	if d := c.Status().Degraded; len(d) != 1 || d[0].What != "peer h6" || !strings.Contains(d[0].Why, "--local") {
+		t.Errorf("got degraded %+v", d)
+	}
+	_, err = r.tryOpen("peer h6=2001:db8::2")
+	wantError(t, err, "weft.yaml", `"h6"`, "IPv6", "--local")
 }
 
 func TestRemovePeer(t *testing.T) {
@@ -121,10 +158,39 @@ func TestHealth(t *testing.T) {
 			if got.state != tt.want || !strings.Contains(got.reason, tt.reason) {
 				t.Errorf("got %s (%s), want %s (%s)", got.state, got.reason, tt.want, tt.reason)
 			}
+			if got.failed != (tt.want == "down" && !strings.HasPrefix(got.reason, "silent")) {
+				t.Errorf("failed is %t for %s (%s)", got.failed, got.state, got.reason)
+			}
 			if got.state == "down" && !got.since.Equal(wall.Add(-tt.since)) {
 				t.Errorf("since %s, want %s before %s", got.since, tt.since, wall)
 			}
 		})
+	}
+}
+
+// A peer that is silent may have nothing to say; one that cannot be reached is a fault.
+func TestSilenceIsNoFault(t *testing.T) {
+	wall := time.Now()
+	for _, tt := range []struct {
+		stats dataplane.PeerStats
+		want  int
+	}{
+		{dataplane.PeerStats{}, 0},
+		{dataplane.PeerStats{Heard: 10}, 0},
+		{dataplane.PeerStats{Heard: 10, Failed: 10, Err: syscall.ECONNREFUSED}, 0},
+		{dataplane.PeerStats{Heard: 10, Failed: 11, Err: syscall.ECONNREFUSED}, 1},
+		{dataplane.PeerStats{Failed: 11, Err: syscall.ECONNREFUSED}, 1},
+	} {
+		n := 0
+		degradedHealth("h2", healthOf(tt.stats, 100, wall), func(_ time.Time, what, format string, args ...any) {
+			n++
+			if why := fmt.Sprintf(format, args...); what != "peer h2" || !strings.Contains(why, "refused") {
+				t.Errorf("got %s: %s", what, why)
+			}
+		})
+		if n != tt.want {
+			t.Errorf("%+v: got %d faults, want %d", tt.stats, n, tt.want)
+		}
 	}
 }
 

@@ -118,9 +118,12 @@ func (r *rig) system() system {
 		namespace: r.namespace,
 		create:    r.create,
 		reopen:    r.reopen,
-		gone:      func(d *tap.Device) bool { return r.find(d) == nil },
-		remove:    r.remove,
-		removeIn:  r.removeIn,
+		recover: func(tap.Namespace, tap.Config, []netip.Prefix) (*tap.Device, error) {
+			return nil, tap.ErrNameTaken
+		},
+		gone:     func(d *tap.Device) bool { return r.find(d) == nil },
+		remove:   r.remove,
+		removeIn: r.removeIn,
 		dropped: func(ns tap.Namespace, ifName string) (uint64, error) {
 			f, err := r.lookup(ns, ifName)
 			if err != nil {
@@ -259,6 +262,8 @@ func (r *rig) tryOpen(declare ...string) (*Controller, error) {
 			cfg.Networks = append(cfg.Networks, mustNetwork(r.t, list))
 		case "peer":
 			cfg.Peers = append(cfg.Peers, mustPeer(r.t, list))
+		case "route":
+			cfg.Routes = append(cfg.Routes, mustRoute(r.t, list))
 		default:
 			r.t.Fatalf("declare %q", d)
 		}
@@ -293,6 +298,15 @@ func mustPeer(t testing.TB, list string) spec.Peer {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func mustRoute(t testing.TB, list string) spec.Route {
+	t.Helper()
+	r, err := spec.ParseRoute(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // ask makes an Attach of a network, a target and addresses.

@@ -19,10 +19,19 @@ import (
 	"weft/tap"
 )
 
-// stateVersion changes whenever an older weft could not read what a newer one wrote.
-const stateVersion = 1
+// stateVersion changes whenever an older weft could not read what a newer one
+// wrote, or would lose some of it:
+//
+//	1  networks, peers, endpoints, static_fdb
+//	2  routes
+//
+// What is missing in an older one reads as empty, which is what it means.
+const stateVersion = 2
 
-// Origins of networks and peers.
+// oldestState is the first version that is still read.
+const oldestState = 1
+
+// Origins of networks, peers and routes.
 const (
 	declared = "declared" // by the file or the flags
 	byAPI    = "api"
@@ -32,6 +41,7 @@ const (
 type state struct {
 	Networks  []networkRecord  `json:"networks"`
 	Peers     []peerRecord     `json:"peers"`
+	Routes    []routeRecord    `json:"routes"`
 	Endpoints []endpointRecord `json:"endpoints"`
 	Static    []staticRecord   `json:"static_fdb"`
 }
@@ -44,6 +54,11 @@ type networkRecord struct {
 type peerRecord struct {
 	Peer   spec.Peer `json:"peer"`
 	Origin string    `json:"origin"`
+}
+
+type routeRecord struct {
+	Route  spec.Route `json:"route"` // with its vrf, and a peer by its name
+	Origin string     `json:"origin"`
 }
 
 // endpointRecord is a container's place in a network.
@@ -110,8 +125,8 @@ func decodeState(b []byte) (*state, error) {
 	if !bytes.Equal(b, sealState(sealed.Version, sealed.State)) {
 		return nil, errors.New("the checksum is wrong")
 	}
-	if sealed.Version != stateVersion {
-		return nil, fmt.Errorf("it has version %d, this weft reads version %d", sealed.Version, stateVersion)
+	if sealed.Version < oldestState || sealed.Version > stateVersion {
+		return nil, fmt.Errorf("it has version %d, this weft reads versions %d to %d", sealed.Version, oldestState, stateVersion)
 	}
 	var s state
 	if err := json.Unmarshal(sealed.State, &s); err != nil {
@@ -139,7 +154,7 @@ func (s *store) load() (st *state, problem, err error) {
 		return &state{}, nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("read state: %w", err)
+		return nil, nil, fmt.Errorf("read state: %w: move it away or make it readable, or choose another directory with --state-dir", err)
 	}
 	st, problem = decodeState(b)
 	if problem != nil {

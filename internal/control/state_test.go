@@ -2,11 +2,14 @@ package control
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +26,10 @@ func sampleState() *state {
 			Range:    spec.Range{From: netip.MustParseAddr("10.32.0.10"), To: netip.MustParseAddr("10.32.0.20")},
 		}}},
 		Peers: []peerRecord{{Origin: byAPI, Peer: spec.Peer{Name: "h2", Address: netip.MustParseAddr("192.0.2.2"), Networks: []string{"blue"}, Keyless: true}}},
+		Routes: []routeRecord{
+			{Origin: declared, Route: spec.Route{Prefix: netip.MustParsePrefix("10.40.0.0/16"), Via: "h2", VRF: "v"}},
+			{Origin: byAPI, Route: spec.Route{Prefix: netip.MustParsePrefix("fd40::/64"), Via: "fd00::9", VRF: "v"}},
+		},
 		Endpoints: []endpointRecord{{
 			Network: "blue", Target: "pid:4711", IfName: "eth1", MAC: 0x0261fb88fee5, MTU: 1400,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.5/24"), netip.MustParsePrefix("fd00::5/64")},
@@ -58,6 +65,32 @@ func TestStateGolden(t *testing.T) {
 	}
 }
 
+// What the first version wrote is read, and written as the present one. Its
+// golden file must never change.
+func TestStateVersion1(t *testing.T) {
+	old, err := os.ReadFile(filepath.Join("testdata", "state-v1.golden.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sampleState()
+	want.Routes = nil
+	s := &store{dir: t.TempDir()}
+	if err := os.WriteFile(s.path(), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, problem, err := s.load()
+	if err != nil || problem != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("got %+v, %v, %v", got, problem, err)
+	}
+	if err := s.save(got); err != nil {
+		t.Fatal(err)
+	}
+	now, err := os.ReadFile(s.path())
+	if err != nil || !bytes.HasPrefix(now, []byte(`{"version": 2,`)) {
+		t.Errorf("got %.40q, %v; want version 2", now, err)
+	}
+}
+
 // A crash or a bad disk may cut the file anywhere or change any byte: that is
 // never taken for a state.
 func TestStateDamage(t *testing.T) {
@@ -89,7 +122,7 @@ func TestStateDamage(t *testing.T) {
 }
 
 func TestStateOfAnotherVersion(t *testing.T) {
-	for _, version := range []int{stateVersion - 1, stateVersion + 1} {
+	for _, version := range []int{oldestState - 1, stateVersion + 1} {
 		_, err := decodeState(sealState(version, []byte(`{"networks":"in another way"}`)))
 		if err == nil || !strings.Contains(err.Error(), "version") {
 			t.Errorf("version %d: got %v", version, err)
@@ -148,5 +181,36 @@ func TestStoreSweep(t *testing.T) {
 	}
 	if got, want := strings.Join(names, " "), "other state.json state.json.bad"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What stands in the place of the state file is said with what to do about it.
+func TestStateFileIsDirectory(t *testing.T) {
+	r := newRig(t)
+	if err := os.MkdirAll(filepath.Join(r.dir, "state.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.tryOpen()
+	wantError(t, err, "state.json: is a directory", "move it away", "--state-dir")
+}
+
+// Too many open files are the limit's fault, and it can be raised.
+func TestTooManyFiles(t *testing.T) {
+	r := newRig(t)
+	c := r.open("network blue=10.32.0.0/24")
+	r.container("/run/netns/a")
+	for _, cause := range []error{syscall.EMFILE, syscall.ENFILE} {
+		r.failCreate = fmt.Errorf("open /dev/net/tun: %w", cause)
+		_, err := c.Attach(ask(t, "blue", "netns:a"))
+		wantError(t, err, cause.Error()+": raise the limit of open files", "ulimit -n")
+		if got := Cured(fmt.Errorf("open raw socket: %w", cause)).Error(); !strings.HasPrefix(got, "open raw socket: "+cause.Error()+": raise the limit") {
+			t.Errorf("got %s", got)
+		}
+	}
+	if err := Cured(nil); err != nil {
+		t.Error(err)
+	}
+	if other := errors.New("other"); Cured(other) != other {
+		t.Error("another error got the cure")
 	}
 }

@@ -21,6 +21,7 @@ type system struct {
 	namespace func(path string) (tap.Namespace, error)
 	create    func(tap.Namespace, tap.Config) (*tap.Device, error)
 	reopen    func(tap.Namespace, tap.Config) (*tap.Device, error)
+	recover   func(tap.Namespace, tap.Config, []netip.Prefix) (*tap.Device, error)
 	gone      func(*tap.Device) bool // its TAP is
 	remove    func(*tap.Device) error
 	removeIn  func(ns tap.Namespace, ifName string) error
@@ -38,6 +39,7 @@ var machine = system{
 	namespace: tap.OpenNamespace,
 	create:    tap.Create,
 	reopen:    tap.Reopen,
+	recover:   tap.Recover,
 	gone:      isGone,
 	remove:    (*tap.Device).Remove,
 	removeIn:  tap.Remove,

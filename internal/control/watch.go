@@ -1,6 +1,7 @@
 package control
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -32,6 +33,7 @@ func (c *Controller) look() {
 		return
 	}
 	defer end()
+	c.under.Refresh()
 	if err := c.publish(); err != nil { // the MTU of networks that leave it open may be another
 		c.log.Error("switch does not follow the underlay's MTU", "err", err)
 	}
@@ -62,12 +64,12 @@ func (c *Controller) lookAtLink() {
 			missing = a.String()
 		}
 	}
-	mtu := c.linkMTU
-	if missing == "" || mtu == 0 {
-		mtu = c.under.LinkMTU()
+	links := c.links
+	if missing == "" || links.first == 0 {
+		links = linkMTUs{c.under.LinkMTU(), c.under.LinkMTUTo(netip.IPv4Unspecified()), c.under.LinkMTUTo(netip.IPv6Unspecified())}
 	}
 	c.locked(func() {
-		c.linkMTU = mtu
+		c.links = links
 		c.faults.noteLocal(missing)
 	})
 }

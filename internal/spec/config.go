@@ -22,12 +22,12 @@ var LogLevels = []string{"debug", "info", "warn", "error"}
 func LoadConfig(path string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("read config: %w", err)
+		return Config{}, fmt.Errorf("read config: %w; name a YAML file with --config", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, ConfigMax+1))
 	if err != nil {
-		return Config{}, fmt.Errorf("read config: %w", err)
+		return Config{}, fmt.Errorf("read config: %w; name a YAML file with --config", err)
 	}
 	return ParseConfig(path, data)
 }
@@ -38,7 +38,7 @@ func ParseConfig(file string, data []byte) (Config, error) {
 	if len(data) > ConfigMax {
 		return Config{}, fmt.Errorf("read config: %s has more than %d bytes", file, ConfigMax)
 	}
-	var c Config
+	c := Config{File: file}
 	if err := c.parse(data); err != nil {
 		return Config{}, fmt.Errorf("read config: %s:%w", file, err)
 	}
@@ -77,10 +77,21 @@ func (c *Config) AddPeer(p Peer) error {
 			return fmt.Errorf("peer %q is given twice", p.Name)
 		}
 		if o.Address == p.Address {
-			return fmt.Errorf("peer %q: %s is the address of peer %q already", p.Name, p.Address, o.Name)
+			return fmt.Errorf("peer %q: %s is the address of peer %q already; a host is one peer: leave one of them out, or give it another address", p.Name, p.Address, o.Name)
 		}
 	}
 	c.Peers = append(c.Peers, p)
+	return nil
+}
+
+// AddRoute adds r unless its prefix stands already in the same vrf.
+func (c *Config) AddRoute(r Route) error {
+	for _, o := range c.Routes {
+		if o.Prefix == r.Prefix && o.VRF == r.VRF {
+			return fmt.Errorf("route %q is given twice", r.Prefix)
+		}
+	}
+	c.Routes = append(c.Routes, r)
 	return nil
 }
 
@@ -97,7 +108,7 @@ func (c *Config) AddLocal(a netip.Addr) error {
 // says under the same name, the rest of both stays. The error is a clash
 // between the two.
 func (c Config) Over(file Config) (Config, error) {
-	sum := Config{Name: file.Name, StateDir: file.StateDir, LogLevel: file.LogLevel, Local: slices.Clone(file.Local)}
+	sum := Config{File: file.File, Name: file.Name, StateDir: file.StateDir, LogLevel: file.LogLevel, Local: slices.Clone(file.Local)}
 	if c.Name != "" {
 		sum.Name = c.Name
 	}
@@ -112,15 +123,32 @@ func (c Config) Over(file Config) (Config, error) {
 	}
 	for _, n := range laidOver(c.Networks, file.Networks, func(n Network) string { return n.Name }) {
 		if err := sum.AddNetwork(n); err != nil {
-			return Config{}, err
+			return Config{}, sum.At(n.Line, "", err)
 		}
 	}
 	for _, p := range laidOver(c.Peers, file.Peers, func(p Peer) string { return p.Name }) {
 		if err := sum.AddPeer(p); err != nil {
-			return Config{}, err
+			return Config{}, sum.At(p.Line, "", err)
+		}
+	}
+	for _, r := range laidOver(c.Routes, file.Routes, func(r Route) string { return r.Prefix.String() + " " + r.VRF }) {
+		if err := sum.AddRoute(r); err != nil {
+			return Config{}, sum.At(r.Line, "", err)
 		}
 	}
 	return sum, nil
+}
+
+// At puts before err, about an object, where that was declared: the file and its
+// line, or, for an object without one, source, where that is not empty.
+func (c Config) At(line int, source string, err error) error {
+	switch {
+	case line > 0 && c.File != "":
+		return fmt.Errorf("%s:%d: %w", c.File, line, err)
+	case source != "":
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	return err
 }
 
 // laidOver returns base with objects of the same name replaced by those of top,

@@ -23,6 +23,7 @@ type Network struct {
 	Range    Range          `json:"range,omitzero" yaml:"range,omitempty"`            // of addresses given out; zero: the whole prefix
 	MTU      int            `json:"mtu,omitempty" yaml:"mtu,omitempty"`               // L3; 0: from the underlay
 	Ageing   int            `json:"ageing,omitempty" yaml:"ageing,omitempty"`         // seconds; 0: 300
+	Line     int            `json:"-" yaml:"-"`                                       // in the file that declares it; 0: from elsewhere
 }
 
 // Range is a range of addresses, both ends included. The zero value is none.
@@ -46,6 +47,15 @@ type Peer struct {
 	Checksum bool       `json:"csum,omitempty"`
 	Sequence bool       `json:"seq,omitempty"`
 	Encap    string     `json:"encap,omitempty"` // gre, or empty: auto
+	Line     int        `json:"-"`               // in the file that declares it; 0: from elsewhere
+}
+
+// Route leads a prefix to a peer, or to an address of a connected network.
+type Route struct {
+	Prefix netip.Prefix `json:"prefix" yaml:"prefix"`
+	Via    string       `json:"via" yaml:"via"`                     // a peer's name, its underlay address, or an address inside the vrf
+	VRF    string       `json:"vrf,omitempty" yaml:"vrf,omitempty"` // empty: the only one
+	Line   int          `json:"-" yaml:"-"`                         // in the file that declares it; 0: from elsewhere
 }
 
 // Attach asks for a port.
@@ -67,12 +77,14 @@ type Address struct {
 
 // Config is what the flags of `weft run` and the YAML file declare.
 type Config struct {
+	File     string       `yaml:"-"` // that was read, for messages; empty: none
 	Name     string       `yaml:"name,omitempty"`
 	Local    []netip.Addr `yaml:"local,omitempty,flow"`
 	StateDir string       `yaml:"state-dir,omitempty"`
 	LogLevel string       `yaml:"log-level,omitempty"` // one of LogLevels
 	Networks []Network    `yaml:"networks,omitempty"`
 	Peers    []Peer       `yaml:"peers,omitempty"`
+	Routes   []Route      `yaml:"routes,omitempty"`
 }
 
 // Status is the answer to `weft status`.
@@ -138,6 +150,17 @@ type PeerStatus struct {
 	TxFrames uint64     `json:"tx_frames"`
 	Networks []string   `json:"networks"`
 	Origin   string     `json:"origin"`
+}
+
+// RouteStatus is one row of `weft route show`.
+type RouteStatus struct {
+	Prefix  netip.Prefix `json:"prefix"`
+	Via     string       `json:"via"`               // the network of a connected prefix, else a peer or an address
+	Kind    string       `json:"kind"`              // connected, static or cluster
+	VRF     string       `json:"vrf"`               // a network's name for a vrf of its own
+	Network string       `json:"network,omitempty"` // in which packets leave; empty: through a tunnel
+	Origin  string       `json:"origin"`            // declared or api
+	Problem string       `json:"problem,omitempty"` // why it is not in use
 }
 
 // Frames is the balance sheet of the switch.

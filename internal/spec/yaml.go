@@ -17,9 +17,10 @@ import (
 // of an option list.
 
 var (
-	configFields  = []string{"name", "local", "state-dir", "log-level", "networks", "peers"}
+	configFields  = []string{"name", "local", "state-dir", "log-level", "networks", "peers", "routes"}
 	networkFields = []string{"name", "prefixes", "id", "gateway", "vrf", "range", "mtu", "ageing"}
 	peerFields    = []string{"name", "address", "networks", "key", "csum", "seq", "encap"}
+	routeFields   = []string{"prefix", "via", "vrf"}
 )
 
 // lineError is an error at a line of the file; it prints as LINE: cause.
@@ -68,6 +69,7 @@ func (c *Config) setField(key string, n *yaml.Node) error {
 			if err := parseObject(n, "network", networkFields, net.set, &net.Name, net.validate); err != nil {
 				return err
 			}
+			net.Line = n.Line
 			return c.AddNetwork(net)
 		})
 	case "peers":
@@ -76,7 +78,24 @@ func (c *Config) setField(key string, n *yaml.Node) error {
 			if err := parseObject(n, "peer", peerFields, p.set, &p.Name, p.validate); err != nil {
 				return err
 			}
+			p.Line = n.Line
 			return c.AddPeer(p)
+		})
+	case "routes":
+		return eachItem(n, func(n *yaml.Node) error {
+			var r Route
+			prefix := "" // which names the route in errors, also where it is none
+			set := func(key, value string) error {
+				if key == "prefix" {
+					prefix = value
+				}
+				return r.set(key, value)
+			}
+			if err := parseObject(n, "route", routeFields, set, &prefix, r.validate); err != nil {
+				return err
+			}
+			r.Line = n.Line
+			return c.AddRoute(r)
 		})
 	case "local":
 		return eachValue(n, key, true, func(s string) error {
@@ -112,8 +131,8 @@ func (c *Config) setScalar(key, s string) error {
 	return nil
 }
 
-// parseObject reads a network or peer: every field but the name goes to set.
-// Its errors name the object where the name came first.
+// parseObject reads a network, peer or route: every field but the name goes to
+// set. Its errors name the object where the name came first.
 func parseObject(n *yaml.Node, kind string, fields []string, set setter, name *string, validate func() error) error {
 	named := func(err error) error {
 		if err == nil {

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"weft/internal/api"
+	"weft/internal/spec"
+)
+
+func routeCommand(a *app) *cobra.Command {
+	return group("route", "Routes between networks and hosts: add, remove, show", routeAdd(a), routeRm(a), routeShow(a))
+}
+
+func routeAdd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add PREFIX via PEER|ADDR",
+		Short: "Lead a prefix to a peer or a container",
+		Long: `Lead a prefix to a peer, by its name or its underlay address, or to a container
+that routes, by its address. 0.0.0.0/0 and ::/0 are the default routes. The
+prefixes of networks with a gateway are routed without being told.`,
+		Example: `  weft route add 172.17.2.0/24 via host2
+  weft route add 172.17.2.0/24 via 192.168.18.17
+  weft route add 0.0.0.0/0 via 10.1.0.9 --vrf red`,
+		Args:              wantArgs(3, 3),
+		ValidArgsFunction: a.completeArgs(nil, words("via"), peerNames),
+	}
+	vrf := a.vrfFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[1] != "via" {
+			return usageError{fmt.Errorf("want %q between prefix and next hop, got %q", "via", args[1])}
+		}
+		items, err := vrf.items()
+		if err != nil {
+			return err
+		}
+		r, err := spec.RouteFrom(args[0], append([]string{args[2]}, items...))
+		if err != nil {
+			return usageError{err}
+		}
+		got, err := a.client().AddRoute(cmd.Context(), r)
+		if err != nil {
+			return err
+		}
+		return a.print(got, func(w io.Writer) {
+			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: via %s, vrf %s", got.Prefix, got.Via, got.VRF)))
+		})
+	}
+	return cmd
+}
+
+func routeRm(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "rm PREFIX",
+		Short:             "Remove a route",
+		Example:           "  weft route rm 172.17.2.0/24\n  weft route rm 0.0.0.0/0 --vrf red",
+		Args:              wantArgs(1, 1),
+		ValidArgsFunction: a.completeArgs(staticPrefixes),
+	}
+	vrf := a.vrfFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		prefix, err := spec.ParseRoutePrefix(args[0])
+		if err != nil {
+			return usageError{fmt.Errorf("route %q: %w", args[0], err)}
+		}
+		name, err := vrf.name()
+		if err != nil {
+			return err
+		}
+		return a.done(a.client().RemoveRoute(cmd.Context(), prefix, name))
+	}
+	return cmd
+}
+
+func routeShow(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show [ADDR]",
+		Short: "Show the routes, or the one that leads to an address",
+		Example: `  weft route show
+  weft route show 172.17.2.5
+  weft route show --vrf red`,
+		Args: wantArgs(0, 1),
+	}
+	vrf := a.vrfFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name, err := vrf.name()
+		if err != nil {
+			return err
+		}
+		rows, err := a.routeRows(cmd.Context(), args, name)
+		if err != nil {
+			return err
+		}
+		return a.print(rows, func(w io.Writer) { routeTable(w, rows) })
+	}
+	return cmd
+}
+
+// routeRows asks for the route to the address in args, or for all routes.
+func (a *app) routeRows(ctx context.Context, args []string, vrf string) ([]spec.RouteStatus, error) {
+	if len(args) == 0 {
+		return a.client().Routes(ctx, vrf)
+	}
+	to, err := spec.ParseRouteAddr(args[0])
+	if err != nil {
+		return nil, usageError{err}
+	}
+	row, err := a.client().RouteTo(ctx, to, vrf)
+	return []spec.RouteStatus{row}, err
+}
+
+func routeTable(w io.Writer, rs []spec.RouteStatus) {
+	if len(rs) == 0 {
+		fmt.Fprintln(w, "no routes: a network with a gateway has one, `weft route add PREFIX via PEER` makes one")
+		return
+	}
+	var rows [][]string
+	for _, r := range rs {
+		rows = append(rows, []string{r.Prefix.String(), r.Via, r.Kind, r.VRF, r.Network, r.Problem})
+	}
+	table(w, "PREFIX VIA KIND VRF NETWORK PROBLEM", rows)
+}
+
+// vrfFlag is the flag --vrf of a command.
+type vrfFlag struct {
+	flags *pflag.FlagSet
+	value *string
+}
+
+func (a *app) vrfFlag(cmd *cobra.Command) vrfFlag {
+	value := cmd.Flags().String("vrf", "", "`name`: where there are several vrfs")
+	_ = cmd.RegisterFlagCompletionFunc("vrf", a.completeArgs(vrfNames))
+	return vrfFlag{cmd.Flags(), value}
+}
+
+// name returns the flag's value, which is empty where it does not stand.
+func (f vrfFlag) name() (string, error) {
+	if !f.flags.Changed("vrf") {
+		return "", nil
+	}
+	if *f.value == "" {
+		return "", usageError{errors.New("--vrf: the name is empty; leave it out where there is one vrf")}
+	}
+	return *f.value, checkName("vrf", *f.value)
+}
+
+// items returns the flag as items of an option list.
+func (f vrfFlag) items() ([]string, error) {
+	name, err := f.name()
+	if name == "" || err != nil {
+		return nil, err
+	}
+	return []string{"vrf=" + name}, nil
+}
+
+// words completes to the same words always.
+func words(list ...string) lister {
+	return func(context.Context, *api.Client) []string { return list }
+}
+
+// staticPrefixes are those of routes that can be removed.
+func staticPrefixes(ctx context.Context, c *api.Client) []string {
+	rs, _ := c.Routes(ctx, "")
+	var list []string
+	for _, r := range rs {
+		if r.Kind == "static" {
+			list = append(list, r.Prefix.String())
+		}
+	}
+	return list
+}
+
+// vrfNames are those that a network names, or has for itself.
+func vrfNames(ctx context.Context, c *api.Client) []string {
+	ns, _ := c.Networks(ctx)
+	var list []string
+	seen := map[string]bool{}
+	for _, n := range ns {
+		name := n.VRF
+		if name == "" && len(n.Gateways) > 0 {
+			name = n.Name
+		}
+		if name != "" && !seen[name] {
+			seen[name], list = true, append(list, name)
+		}
+	}
+	return list
+}

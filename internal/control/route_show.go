@@ -1,0 +1,106 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"weft/dataplane"
+	"weft/encap"
+	"weft/fib"
+	"weft/internal/spec"
+)
+
+// Kinds of routes.
+const (
+	kindConnected = "connected"
+	kindStatic    = "static"
+)
+
+// Routes returns the routes of one vrf, or of all where name is empty, sorted by
+// vrf and prefix. Those that are not in use are among them, with the reason.
+func (c *Controller) Routes(name string) ([]spec.RouteStatus, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list, all := []spec.RouteStatus{}, c.vrfs()
+	for _, v := range all {
+		for _, n := range v.networks {
+			for _, p := range n.connected() {
+				list = append(list, connectedStatus(v.name, n, p))
+			}
+		}
+	}
+	for _, r := range c.routes {
+		list = append(list, c.routeStatus(all, r))
+	}
+	if name != "" {
+		list = slices.DeleteFunc(list, func(r spec.RouteStatus) bool { return r.VRF != name })
+		if len(list) == 0 { // a vrf that is gone is shown as long as routes wait for it
+			if _, err := c.vrfNamed(name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b spec.RouteStatus) int {
+		return routeKey{a.VRF, a.Prefix}.compare(routeKey{b.VRF, b.Prefix})
+	})
+	return list, nil
+}
+
+// RouteTo returns the route that packets to a take in a vrf, which may be left
+// out where there is one. It asks the table that the switch itself uses.
+func (c *Controller) RouteTo(a netip.Addr, name string) (spec.RouteStatus, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	v, err := c.vrfNamed(name)
+	if err != nil {
+		return spec.RouteStatus{}, fmt.Errorf("route to %s: %w", a, err)
+	}
+	table := c.sw.Routes(v.key)
+	if table == nil { // the vrf is being made or removed
+		return spec.RouteStatus{}, fmt.Errorf("route to %s: vrf %q is not ready: try again", a, v.name)
+	}
+	prefix, hop, ok := table.Match(a)
+	if !ok {
+		return spec.RouteStatus{}, fmt.Errorf("route to %s: there is none in vrf %q: add one with weft route add PREFIX via PEER|ADDR --vrf %s", a, v.name, v.name)
+	}
+	if r := c.routes[routeKey{v.name, prefix}]; r != nil && hop.Kind != fib.HopConnected {
+		return c.routeStatus(c.vrfs(), r), nil
+	}
+	for _, n := range v.networks {
+		if hop.Kind == fib.HopConnected && c.domains[n.Name].id == dataplane.DomainID(hop.Domain) {
+			return connectedStatus(v.name, n, prefix), nil
+		}
+	}
+	return c.foreignStatus(v, prefix, hop), nil
+}
+
+// foreignStatus describes a route that is in the table but not, or no longer,
+// among the user's.
+func (c *Controller) foreignStatus(v *vrf, prefix netip.Prefix, hop fib.NextHop) spec.RouteStatus {
+	s := spec.RouteStatus{Prefix: prefix, Kind: kindStatic, VRF: v.name, Origin: byAPI}
+	if hop.Kind == fib.HopPeer {
+		_, peers := c.namesByID()
+		s.Via = peers[encap.PeerID(hop.Dest.ID())]
+	} else {
+		s.Via = hop.Via.String()
+	}
+	return s
+}
+
+func connectedStatus(vrf string, n *network, p netip.Prefix) spec.RouteStatus {
+	return spec.RouteStatus{Prefix: p, Via: n.Name, Kind: kindConnected, VRF: vrf, Network: n.Name, Origin: n.origin}
+}
+
+func (c *Controller) routeStatus(all map[string]*vrf, r *route) spec.RouteStatus {
+	s := spec.RouteStatus{Prefix: r.Prefix, Via: r.Via, Kind: kindStatic, VRF: r.VRF, Origin: r.origin}
+	if err := c.problem(all, r); err != nil {
+		s.Problem = err.Error()
+		return s
+	}
+	if r.addr.IsValid() {
+		n, _ := all[r.VRF].connectedAt(r.addr)
+		s.Network = n.Name
+	}
+	return s
+}

@@ -1,0 +1,123 @@
+package control
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/header"
+	"weft/internal/offload"
+	"weft/internal/spec"
+)
+
+// packet returns a frame with a UDP packet without ports, from a container to the
+// gateway of a network.
+func packet(from *fakeTAP, gw header.MAC, src, dst netip.Addr) []byte {
+	b := make([]byte, 60)
+	header.PutEthernet(b, gw, from.cfg.MAC, header.TypeIPv4)
+	header.IPv4Fields{Length: len(b) - header.EthernetLen, TTL: 64, Protocol: header.ProtoUDP, Src: src, Dst: dst}.Put(b[header.EthernetLen:])
+	return b
+}
+
+// crosses reports whether a packet that from sends to its gateway comes out of to, and
+// with which source MAC and TTL.
+func crosses(t *testing.T, from, to *fakeTAP, gw header.MAC, src, dst netip.Addr) (mac header.MAC, ttl uint8, ok bool) {
+	t.Helper()
+	from.inside.Send(offload.Header{}, packet(from, gw, src, dst))
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
+		_, got := to.inside.Recv(100 * time.Millisecond)
+		eth, ok := header.ParseEthernet(got)
+		if !ok || eth.Type() != header.TypeIPv4 {
+			continue
+		}
+		if p, ok := header.ParseIPv4(got[header.EthernetLen:]); ok && p.DstAddr() == dst && eth.Dst() == to.cfg.MAC {
+			return eth.Src(), p.TTL(), p.ChecksumOK()
+		}
+	}
+	return 0, 0, false
+}
+
+// Two networks of one vrf route to each other; what is set takes effect at once.
+func TestRoutedBetweenNetworks(t *testing.T) {
+	r := newRig(t)
+	c := r.open("network blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v", "network red=10.2.0.0/24,gateway=10.2.0.1,vrf=v", "network far=10.3.0.0/24,gateway=10.3.0.1")
+	for path, network := range map[string]string{"a": "blue", "b": "red"} {
+		r.container("/run/netns/" + path)
+		r.attach(c, ask(t, network, "netns:"+path))
+	}
+	a, b := r.tap("/run/netns/a", "eth1"), r.tap("/run/netns/b", "eth1")
+	gwBlue, gwRed := gatewayMAC(nameID("blue")), gatewayMAC(nameID("red"))
+	addr := netip.MustParseAddr
+	mac, ttl, ok := crosses(t, a, b, gwBlue, addr("10.1.0.2"), addr("10.2.0.2"))
+	if !ok || mac != gwRed || ttl != 63 {
+		t.Errorf("blue to red: got %v from %s, TTL %d; want it from %s, TTL 63", ok, mac, ttl, gwRed)
+	}
+	a.inside.Send(offload.Header{}, packet(a, gwBlue, addr("10.1.0.2"), addr("10.2.0.77")))
+	eventually(t, "the switch asks for 10.2.0.77 from its own address", func() bool {
+		_, got := b.inside.Recv(100 * time.Millisecond)
+		eth, ok := header.ParseEthernet(got)
+		return ok && eth.Type() == header.TypeARP && eth.Src() == hostMAC("h1")
+	})
+	set := func(option string) {
+		t.Helper()
+		ch, err := spec.ChangeFrom([]string{option})
+		if err == nil {
+			_, err = c.SetNetwork("red", ch)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("vrf=w")
+	for n, dst := range []string{"10.2.0.2", "10.3.0.2"} { // in another vrf, and in that of one network
+		a.inside.Send(offload.Header{}, packet(a, gwBlue, addr("10.1.0.2"), addr(dst)))
+		eventually(t, "a packet into another vrf finds no route", func() bool { return c.Status().Drops["l3_noroute"] == uint64(n+1) })
+	}
+	set("vrf=v")
+	if _, _, ok := crosses(t, a, b, gwBlue, addr("10.1.0.2"), addr("10.2.0.2")); !ok {
+		t.Error("back in one vrf, nothing crosses")
+	}
+}
+
+// A route via a peer leads to a network of another host, as IP in GRE with the
+// vrf's key, and back; without key too.
+func TestRoutedBetweenHosts(t *testing.T) {
+	for _, options := range []string{"", ",key=none"} {
+		t.Run("options "+options, func(t *testing.T) {
+			r1, r2 := newRig(t), newRig(t)
+			join(t, r1, r2)
+			c1 := r1.open("network blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v", "peer h2=192.0.2.2"+options, "route 10.2.0.0/24=192.0.2.2")
+			c2 := r2.open("network red=10.2.0.0/24,gateway=10.2.0.1,vrf=v", "peer h1=192.0.2.1"+options, "route 10.1.0.0/24=h1")
+			r1.container("/run/netns/a")
+			r2.container("/run/netns/b")
+			r1.attach(c1, ask(t, "blue", "netns:a"))
+			r2.attach(c2, ask(t, "red", "netns:b"))
+			a, b := r1.tap("/run/netns/a", "eth1"), r2.tap("/run/netns/b", "eth1")
+			src, dst := netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.2.0.2")
+			_, ttl, ok := crosses(t, a, b, gatewayMAC(nameID("blue")), src, dst)
+			if !ok || ttl != 62 {
+				t.Errorf("there: got %v, TTL %d; want 62; drops %v and %v", ok, ttl, nonZero(c1), nonZero(c2))
+			}
+			if _, ttl, ok := crosses(t, b, a, gatewayMAC(nameID("red")), dst, src); !ok || ttl != 62 {
+				t.Errorf("back: got %v, TTL %d; want 62; drops %v and %v", ok, ttl, nonZero(c1), nonZero(c2))
+			}
+			for _, c := range []*Controller{c1, c2} {
+				if s := c.Status(); s.Frames.In != s.Frames.Forwarded+s.Frames.Local+s.Frames.DroppedIn {
+					t.Errorf("the balance is wrong: %+v", s.Frames)
+				}
+			}
+		})
+	}
+}
+
+// nonZero returns the reasons for which something was dropped.
+func nonZero(c *Controller) string {
+	var list []string
+	for _, d := range c.Drops() {
+		if d.Count > 0 {
+			list = append(list, d.At+":"+d.Reason)
+		}
+	}
+	return strings.Join(list, " ")
+}
