@@ -63,7 +63,7 @@ type answer struct {
 
 // weft runs the binary to its end. Arguments stand as a user types them, split
 // at spaces.
-func weft(t *testing.T, line string, args ...string) answer {
+func weft(t testing.TB, line string, args ...string) answer {
 	t.Helper()
 	path, err := weftBinary()
 	if err != nil {
@@ -83,7 +83,7 @@ func weft(t *testing.T, line string, args ...string) answer {
 }
 
 // parse reads JSON into v.
-func parse(t *testing.T, what, text string, v any) {
+func parse(t testing.TB, what, text string, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), v); err != nil {
 		t.Fatalf("%s: %v in %q", what, err, text)

@@ -21,7 +21,7 @@ import (
 // Host is a namespace with a weft daemon in it.
 type Host struct {
 	*lab.NS
-	t    *testing.T // at present: a subtest may borrow the host
+	t    testing.TB // at present: a subtest may borrow the host
 	dir  string     // socket, state and logs
 	args []string
 	proc *lab.Proc // nil while the daemon is down
@@ -29,7 +29,7 @@ type Host struct {
 }
 
 // newHost makes a host without starting its daemon.
-func newHost(t *testing.T, l *lab.Lab, name string) *Host {
+func newHost(t testing.TB, l *lab.Lab, name string) *Host {
 	t.Helper()
 	ns, err := l.Host(name)
 	if err != nil {
@@ -232,13 +232,13 @@ func (h *Host) alive() {
 // Container is a namespace to be attached.
 type Container struct {
 	*lab.NS
-	t    *testing.T
+	t    testing.TB
 	Addr netip.Addr
 }
 
 // newContainer makes a namespace. It speaks no IPv6 unless the test wants it:
 // what the kernel sends by itself would blur the counts.
-func newContainer(t *testing.T, l *lab.Lab, name, addr string) *Container {
+func newContainer(t testing.TB, l *lab.Lab, name, addr string) *Container {
 	t.Helper()
 	ns, err := l.Host(name)
 	if err != nil {

@@ -115,7 +115,7 @@ func (h *Host) quiet() (fds, threads int) {
 }
 
 // eventually waits until f returns "", and fails with its last word.
-func eventually(t *testing.T, within time.Duration, f func() string) {
+func eventually(t testing.TB, within time.Duration, f func() string) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {

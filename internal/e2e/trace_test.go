@@ -147,7 +147,8 @@ func keys(m map[string]bool) string {
 // weft's own for attached containers, which may come at any time.
 func withoutAnnouncements(all []captured) (in [][]byte) {
 	for _, f := range all {
-		if !f.outgoing && !(gratuitous(f.data) && f.data[6] == 2) {
+		probe := bytes.HasPrefix(f.data[12:], []byte("\x88\xb5weftloop")) // of the switch, for loops
+		if !f.outgoing && !probe && !(gratuitous(f.data) && f.data[6] == 2) {
 			in = append(in, f.data)
 		}
 	}
