@@ -227,6 +227,10 @@ func (w *worker) local6(f *frame, p header.IPv6, v *vrf) drop.Reason {
 	if !ok || u.Fragment {
 		return drop.L3Header
 	}
+	if p.NextHeader() == header.ProtoRouting && p[header.IPv6Len+3] != 0 { // segments left: never followed (RFC 5095)
+		w.icmpError(f, v, icmpParamProblem, header.IPv6Len+2)
+		return drop.L3Header
+	}
 	if u.Proto != header.ProtoICMPv6 {
 		if u.Proto == header.ProtoUDP || u.Proto == header.ProtoTCP {
 			w.icmpError(f, v, icmpPortUnreachable, 0)

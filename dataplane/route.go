@@ -45,6 +45,9 @@ func (w *worker) route4(index uint16, v *vrf) drop.Reason {
 	if !p.ChecksumOK() {
 		return drop.L3Checksum
 	}
+	if p.FragmentOffset()+len(p.Payload()) > maxPacket-header.IPv4Len { // it could never be put together
+		return drop.L3Header
+	}
 	f.trim(len(p))
 	src, dst := p.SrcAddr(), p.DstAddr()
 	if !unicast4(p.Src()) || v.own[src] != nil {
@@ -85,6 +88,9 @@ func (w *worker) route6(index uint16, v *vrf) drop.Reason {
 	if !ok {
 		return drop.L3Header
 	}
+	if len(p) == header.IPv6Len && p.NextHeader() == header.ProtoHopByHop { // its length would be in there: a jumbogram (RFC 2675)
+		return drop.L3Header
+	}
 	f.trim(len(p))
 	src, dst := p.SrcAddr(), p.DstAddr()
 	switch {
@@ -117,6 +123,9 @@ func (w *worker) route6(index uint16, v *vrf) drop.Reason {
 	}
 	return w.toHop(index, v, hop, dst)
 }
+
+// maxPacket is the size of the largest IPv4 packet.
+const maxPacket = 1<<16 - 1
 
 // l3 returns what follows the untagged Ethernet header.
 func (f *frame) l3() []byte { return f.bytes()[header.EthernetLen:] }
