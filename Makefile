@@ -8,14 +8,14 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME    ?= 10s
 LINTER      := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES    := openvswitch-switch iperf3 tshark iproute2
+PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 
-.PHONY: help deps build demo test test-long race lint fuzz bench cover clean
+.PHONY: help deps build demo test test-long race lint conformance fuzz bench cover clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 deps: ## install the Debian packages that tests use (as root; else say which)
 	@internal/deps/install.sh $(PACKAGES)
@@ -40,6 +40,9 @@ race: deps ## every test under the race detector, which needs a C compiler
 
 lint: ## golangci-lint; the first run builds it
 	nice -n 19 $(GO) run $(LINTER) run ./...
+
+conformance: deps ## every standard's row against a running switch, beside Linux and Open vSwitch (as root)
+	$(GO) run ./internal/conformance
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	$(GO) test -list '^Fuzz' ./... \

@@ -181,7 +181,7 @@ func TestNetnsErrors6(t *testing.T) {
 		return got[0]
 	}
 
-	// No switch on b: unrecognized next header.
+	// No switch on b: a next header that nobody takes.
 	if got := a.send(teb(6, frame(60))); got[0] != drop.None {
 		t.Fatalf("sent %v", got)
 	}

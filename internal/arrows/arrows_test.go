@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"internal/ipam":    {},
 
 	// The only room that knows them all; these never import each other.
-	"dataplane":       {"tap", "encap", "fib", "internal/offload"},
+	"dataplane":       {"tap", "encap", "fib", "internal/offload", "internal/policy"},
 	"tap":             {"internal/offload", "internal/rawdev"},
 	"tap/taptest":     {"tap", "internal/offload"},
 	"encap":           {"internal/offload", "internal/rawdev"},
@@ -40,20 +40,22 @@ var arrows = map[string][]string{
 
 	// Leaves. offload, header, drop and spec import only what is named here.
 	"internal/offload": {},
+	"internal/policy":  {},
 	"internal/rawdev":  {},
 	"internal/header":  {},
 	"internal/drop":    {},
 	"internal/spec":    {},
 
 	// Around the switch: none of it is on the way of a frame.
-	"internal/demo":       {"internal/api", "internal/lab", "internal/lab/probe"},
-	"internal/lab":        {},
-	"internal/lab/probe":  {"internal/lab"},
-	"internal/lab/ovs":    {"internal/lab"},
-	"internal/e2e":        {"*"},
-	"internal/testreport": {},
-	"internal/arrows":     {},
-	"bench":               {"*"},
+	"internal/demo":        {"internal/api", "internal/lab", "internal/lab/probe"},
+	"internal/lab":         {},
+	"internal/lab/probe":   {"internal/lab"},
+	"internal/lab/ovs":     {"internal/lab"},
+	"internal/e2e":         {"*"},
+	"internal/conformance": {"internal/lab", "internal/lab/ovs"},
+	"internal/testreport":  {},
+	"internal/arrows":      {},
+	"bench":                {"*"},
 }
 
 // sources of foreign packages: who may import them, tests aside.
@@ -63,17 +65,17 @@ var foreign = map[string][]string{
 	"github.com/gaissmai/bart":       {"fib"},
 	"github.com/google/renameio/v2":  {"internal/control", "internal/ipam"},
 	"github.com/spf13/cobra":         {"cmd/weft"},
-	"github.com/spf13/pflag":         {"cmd/weft", "bench"},
+	"github.com/spf13/pflag":         {"cmd/weft", "bench", "internal/conformance"},
 	"github.com/vishvananda/netlink": {"tap", "encap", "internal/control", "internal/lab", "internal/lab/probe", "internal/demo", "bench"},
 	"github.com/vishvananda/netns":   {"tap", "internal/control", "internal/lab", "internal/lab/probe", "bench"},
 	"go.yaml.in/yaml/v3":             {"internal/spec"},
 }
 
 // unlinked must be in no program that a user runs as a daemon, however indirectly.
-var unlinked = []string{"testing", "github.com/google/gopacket", "weft/internal/lab/ovs", "weft/internal/e2e", "weft/bench"}
+var unlinked = []string{"testing", "github.com/google/gopacket", "weft/internal/lab/ovs", "weft/internal/e2e", "weft/internal/conformance", "weft/bench"}
 
 // onlyTests are packages that nothing but tests imports.
-var onlyTests = []string{"internal/e2e", "bench", "cmd/weft", "internal/arrows", "internal/testreport"}
+var onlyTests = []string{"internal/e2e", "internal/conformance", "bench", "cmd/weft", "internal/arrows", "internal/testreport"}
 
 type pkg struct {
 	ImportPath                         string

@@ -69,17 +69,17 @@ func randomChange(rnd *rand.Rand, c *Controller) (what string, forced bool, err 
 	case 5:
 		what = "rm peer " + pick("p", "q", "s")
 		err = c.RemovePeer(what[8:])
-	default:
-		what = pick("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.0.0.0/28", "10.1.0.0/25", "10.1.0.9/32", "192.0.2.0/24", "fd01::/96", "fd09::/64") + "=" +
-			pick("p", "q", "s", "10.0.0.9", "10.1.0.9", "fd01::9", "192.0.2.2", "10.0.0.1") + pick("", ",vrf=v", ",vrf=w", ",vrf=a")
-		r, _ := spec.ParseRoute(what)
-		_, err = c.AddRoute(r)
-	case 7:
+	case 6:
 		if list := c.routeList(); len(list) > 0 {
 			r := list[rnd.IntN(len(list))]
 			what = "rm route " + r.String()
 			err = c.RemoveRoute(r.Prefix, r.VRF)
 		}
+	default:
+		what = pick("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.0.0.0/28", "10.1.0.0/25", "10.1.0.9/32", "192.0.2.0/24", "fd01::/96", "fd09::/64") + "=" +
+			pick("p", "q", "s", "10.0.0.9", "10.1.0.9", "fd01::9", "192.0.2.2", "10.0.0.1") + pick("", ",vrf=v", ",vrf=w", ",vrf=a")
+		r, _ := spec.ParseRoute(what)
+		_, err = c.AddRoute(r)
 	}
 	return what, forced, err
 }
