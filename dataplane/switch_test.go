@@ -141,22 +141,37 @@ func TestBalanceUnderLoad(t *testing.T) {
 	}
 }
 
-// wantBalance holds the two balance sheets, once the workers are idle.
+// framesAtRest returns the balance sheet once every worker waits: then it is of
+// all that happened.
+func framesAtRest(s *Switch) Frames {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		rest := true
+		for _, w := range s.workers {
+			rest = rest && w.version.Load() == idle
+		}
+		if rest {
+			break
+		}
+	}
+	return s.Frames()
+}
+
+// wantBalance holds the two balance sheets, and the drops by reason to them.
 func wantBalance(t *testing.T, s *Switch) {
 	t.Helper()
 	var f Frames
+	var sum uint64
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		f = s.Frames()
-		if balanced(f) {
-			break
+		f, sum = framesAtRest(s), 0
+		for _, n := range s.Drops() {
+			sum += n
+		}
+		if balanced(f) && sum == f.DroppedIn+f.DroppedOut {
+			return
 		}
 	}
 	if !balanced(f) {
 		t.Errorf("balance sheet is off: %+v", f)
-	}
-	var sum uint64
-	for _, n := range s.Drops() {
-		sum += n
 	}
 	if sum != f.DroppedIn+f.DroppedOut {
 		t.Errorf("drops by reason add up to %d, the balance sheet has %d", sum, f.DroppedIn+f.DroppedOut)
@@ -190,7 +205,7 @@ func TestBridge(t *testing.T) {
 	if got, want := s.PortStats(a.id), uint64(5); got.RxFrames != want || got.RxBytes != 5*14+0+1+46+1450+46 {
 		t.Errorf("port a: %d frames, %d bytes in", got.RxFrames, got.RxBytes)
 	}
-	if f := s.Frames(); f.In != 5 || f.Forwarded != 5 || f.Copies != 6 || f.Transmitted != 6 {
+	if f := framesAtRest(s); f.In != 5 || f.Forwarded != 5 || f.Copies != 6 || f.Transmitted != 6 {
 		t.Errorf("frames: %+v", f)
 	}
 }
@@ -298,7 +313,7 @@ func TestAnnounce(t *testing.T) {
 	b.want(t, f)
 	c.want(t, f)
 	a.wantNone(t)
-	if got := s.Frames(); got.Generated != 2 || got.In != 0 || got.Copies != 0 {
+	if got := framesAtRest(s); got.Generated != 2 || got.In != 0 || got.Copies != 0 {
 		t.Errorf("frames: %+v", got)
 	}
 	wantBalance(t, s)
