@@ -16,7 +16,7 @@ func attachCommand(a *app) *cobra.Command {
 		Short: "Give a container a port of a network",
 		Long: `Give a container a port of a network: an interface appears in it, with an
 address, and with a default route where there is a gateway. TARGET is the
-container: netns:NAME, netns:/path, pid:N, or the name of a Docker container.
+container: netns:NAME, netns:/path or pid:N.
 Without an address it gets the next free one of this host. What is attached
 already is left as it is.`,
 		Example: `  weft attach blue netns:web

@@ -203,9 +203,9 @@ func TestAttachWithoutDisk(t *testing.T) {
 	r := newRig(t)
 	c := r.open("network blue=10.32.0.0/24")
 	r.container("/run/netns/a")
-	c.store.dir += "/gone"
+	c.store.dir += "/state.json" // a file: no state can be written in it
 	_, err := c.Attach(ask(t, "blue", "netns:a"))
-	wantError(t, err, "netns:a", "write state", "make room")
+	wantError(t, err, "netns:a", "write state", "writable directory")
 	if len(c.Ports()) != 0 || r.tap("/run/netns/a", "eth1") != nil {
 		t.Errorf("attached all the same: %+v", c.Ports())
 	}

@@ -182,6 +182,9 @@ func (s *store) save(st *state) error {
 	if bytes.Equal(b, s.last) {
 		return nil
 	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil { // somebody removed it
+		return fmt.Errorf("write state: %w: make %s a writable directory", err, s.dir)
+	}
 	if err := renameio.WriteFile(s.path(), b, 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("write state: %w: make room in %s or make it writable", err, s.dir)
 	}
