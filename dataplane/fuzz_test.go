@@ -99,6 +99,7 @@ func (z *fuzzed) step(port *station) {
 		}
 	}
 	z.w.settleAwaited()
+	z.w.ageAssemblies()
 	z.takeEvents()
 	for _, d := range z.w.snap.domains {
 		if d != nil {
@@ -145,6 +146,10 @@ func seeds() [][]byte {
 		to(packet6("fe80::ff:fe00:1", "ff02::1", 255, 58, append([]byte{134}, make([]byte, 15)...))),
 		to(packet6("fe80::ff:fe00:1", "ff02::1", 255, 0, append([]byte{58, 0, 1, 4, 0, 0, 0, 0, 134}, make([]byte, 15)...))),
 		to(packet6("fd00:1::2", "ff02::1", 255, 44, append([]byte{58, 0, 0, 1, 0, 0, 0, 1, 136}, make([]byte, 23)...))),
+		packet4("10.1.0.2", "10.1.0.1", 64, 1, make([]byte, 64), func(p header.IPv4) { p[6] = 0x20 }),
+		packet4("10.1.0.2", "10.1.0.1", 64, 1, make([]byte, 30), func(p header.IPv4) { p[7] = 8 }),
+		packet6("fd00:1::2", "fd00:1::1", 64, 44, append([]byte{58, 0, 0, 1, 0, 0, 0, 1, 128}, make([]byte, 15)...)),
+		packet6("fd00:1::2", "fd00:1::1", 64, 44, append([]byte{58, 0, 0, 16, 0, 0, 0, 1, 128}, make([]byte, 15)...)),
 		to(append([]byte(nil), append(testFrame(0, me, 0)[:12], "\x00\x14\xaa\xaa\x03\x00\x00\x00\x08\x06"...)...)),
 	}
 }

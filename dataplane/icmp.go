@@ -18,6 +18,7 @@ const (
 	icmpProtoUnreachable
 	icmpTooBig // rest: the next hop's MTU
 	icmpTimeExceeded
+	icmpReassembly   // not all fragments came in time
 	icmpParamProblem // rest: the pointer, in the top byte for IPv4
 	icmpBeyondScope
 	icmpKinds
@@ -31,6 +32,7 @@ var icmpCodes = [icmpKinds]struct{ v4, v6 [2]uint8 }{
 	icmpProtoUnreachable: {v4: [2]uint8{3, 2}, v6: [2]uint8{4, 1}},
 	icmpTooBig:           {v4: [2]uint8{3, 4}, v6: [2]uint8{2, 0}},
 	icmpTimeExceeded:     {v4: [2]uint8{11, 0}, v6: [2]uint8{3, 0}},
+	icmpReassembly:       {v4: [2]uint8{11, 1}, v6: [2]uint8{3, 1}},
 	icmpParamProblem:     {v4: [2]uint8{12, 0}, v6: [2]uint8{4, 0}},
 	icmpBeyondScope:      {v4: [2]uint8{3, 0}, v6: [2]uint8{1, 2}},
 }

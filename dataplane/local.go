@@ -200,6 +200,9 @@ func (w *worker) local4(f *frame, p header.IPv4, v *vrf) drop.Reason {
 	}
 	switch {
 	case p.IsFragment():
+		if p.Protocol() == header.ProtoICMPv4 {
+			return w.reassemble4(f, p, v)
+		}
 	case p.Protocol() == header.ProtoUDP, p.Protocol() == header.ProtoTCP:
 		w.icmpError(f, v, icmpPortUnreachable, 0)
 	default:
@@ -224,8 +227,11 @@ func (w *worker) echo4(f *frame, p header.IPv4, m header.ICMPv4, v *vrf) drop.Re
 // local6 takes an IPv6 packet for a gateway's address.
 func (w *worker) local6(f *frame, p header.IPv6, v *vrf) drop.Reason {
 	u, ok := p.Upper()
-	if !ok || u.Fragment {
+	if !ok {
 		return drop.L3Header
+	}
+	if u.Fragment {
+		return w.reassemble6(f, p, v)
 	}
 	if p.NextHeader() == header.ProtoRouting && p[header.IPv6Len+3] != 0 { // segments left: never followed (RFC 5095)
 		w.icmpError(f, v, icmpParamProblem, header.IPv6Len+2)

@@ -154,7 +154,7 @@ func (s *Switch) tick() {
 			}
 		}
 		for _, w := range s.workers {
-			if w.waits.Load() {
+			if w.waits.Load() || w.gathers.Load() {
 				w.wake()
 			}
 		}

@@ -35,21 +35,31 @@ func (w *worker) tooBig(index uint16, v *vrf, t *target) drop.Reason {
 
 // fragment sends p in pieces that fit t. p may itself be a fragment.
 func (w *worker) fragment(f *frame, p header.IPv4, v *vrf, t *target) {
+	w.cut4(p, t.mtu, f.domain, func(index uint16) {
+		m := w.frame(index)
+		m.generated, m.from = false, f.from
+		w.total.copies.Add(w.depart(index, v, t))
+	})
+}
+
+// cut4 composes p in fragments that fit mtu and calls send with each. Their
+// Ethernet headers have a type and no addresses yet. One that fits stays whole.
+func (w *worker) cut4(p header.IPv4, mtu int, d *domain, send func(index uint16)) {
 	const more = 0x2000
 	hlen := p.HeaderLen()
 	word := binary.BigEndian.Uint16(p[6:])
 	first, last := word&0x1fff, word&more == 0
 	payload := p[hlen:]
-	room := (t.mtu - hlen) &^ 7
-	head := p[:hlen]
+	room := len(payload)
+	if len(p) > mtu {
+		room = (mtu - hlen) &^ 7
+	}
 	for at := 0; at < len(payload); at += room {
 		n := min(room, len(payload)-at)
-		index, b := w.compose(header.EthernetLen+hlen+n, f.domain)
-		m := w.frame(index)
-		m.generated, m.from = false, f.from
+		index, b := w.compose(header.EthernetLen+hlen+n, d)
 		header.PutEthernet(b, 0, 0, header.TypeIPv4)
 		ip := b[header.EthernetLen:]
-		copy(ip, head)
+		copy(ip, p[:hlen])
 		if at > 0 {
 			keepCopied(ip[header.IPv4Len:hlen])
 		}
@@ -62,7 +72,7 @@ func (w *worker) fragment(f *frame, p header.IPv4, v *vrf, t *target) {
 		binary.BigEndian.PutUint16(ip[6:], offset)
 		ip[10], ip[11] = 0, 0
 		binary.BigEndian.PutUint16(ip[10:], ^header.Fold(header.Sum(ip[:hlen])))
-		w.total.copies.Add(w.depart(index, v, t))
+		send(index)
 	}
 }
 

@@ -40,6 +40,7 @@ type worker struct {
 	stop    atomic.Bool   // written by Close
 	version atomic.Uint64 // of the snapshot in use, or idle; read by settle
 	waits   atomic.Bool   // whether it waits for next hops; read by anyone
+	gathers atomic.Bool   // whether it holds fragments; read by tick
 	probing atomic.Bool   // written by tick: look for loops
 	total   totals        // read by anyone
 	sheet   sheet         // of total, as of the last whole batch; read by anyone
@@ -66,6 +67,8 @@ type worker struct {
 	awaiting map[awaitKey]*awaited // next hops asked for
 	asked    uint32                // second in which they were last asked for
 	teller   teller
+
+	assemblies [maxAssemblies]assembly // packets for the gateways, see reassemble.go
 }
 
 // frame is one frame of the batch.
@@ -176,6 +179,7 @@ func (w *worker) serve(ev *unix.EpollEvent) {
 		w.drainWake()
 		w.sendAnnounced()
 		w.settleAwaited()
+		w.ageAssemblies()
 		if w.probing.Swap(false) {
 			w.sendProbes()
 		}

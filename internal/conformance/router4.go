@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 )
@@ -125,6 +126,15 @@ func router4() section {
 		body := join([]byte(mark), make([]byte, n-len(mark)))
 		add("R28", "echo of "+strconv.Itoa(n)+" bytes to the gateway", at1(ip4{dst: "10.1.0.1", proto: 1}, icmp4(8, 0, 0x00070001, body)), "echo reply"+fromGW+", "+strconv.Itoa(n)+" bytes")
 	}
+	large28 := icmp4(8, 0, 0x00070001, join([]byte(mark), make([]byte, 2992)))
+	add("R28", "echo of 3000 bytes to the gateway, in fragments", nil, "fragment 0+1424 more, fragment 1424+1424 more, fragment 2848+160: the reply", func(r *row) {
+		r.send = [][]byte{
+			at1(ip4{dst: "10.1.0.1", proto: 1, id: 9, frag: 0x2000}, large28[:1000]),
+			at1(ip4{dst: "10.1.0.1", proto: 1, id: 9, frag: 0x2000 | 1000/8}, large28[1000:2000]),
+			at1(ip4{dst: "10.1.0.1", proto: 1, id: 9, frag: 2000 / 8}, large28[2000:]),
+		}
+		r.see, r.all = seeReply(large28), true
+	}, linuxWhy("its interface here takes packets of that size"))
 	add("R28", "echo to the other gateway", at1(ip4{dst: "10.2.0.1", proto: 1}, icmp4(8, 0, 0x00070001, hello)), "echo reply from 10.2.0.1, 46 bytes")
 	add("R29", "a route via a container", plain(ip4{dst: "10.30.1.1"}), "routed ttl 63: r2")
 	add("R29", "a longer prefix wins", plain(ip4{dst: "10.30.9.1"}), "routed ttl 63: r3", func(r *row) {
@@ -164,4 +174,27 @@ func seeFragment(_ *row, f []byte, _ string) string {
 		text += " more"
 	}
 	return text
+}
+
+// seeReply describes the fragments of the answer to an echo request, and the
+// last one by whether all of them make it up.
+func seeReply(request []byte) func(*row, []byte, string) string {
+	want := with(request, func(m []byte) { m[0], m[2], m[3] = 0, 0, 0 })
+	binary.BigEndian.PutUint16(want[2:], ^sum(want))
+	var got []byte
+	return func(_ *row, f []byte, _ string) string {
+		p := f[14:]
+		if len(f) < 34 || f[12] != 8 || f[13] != 0 || p[9] != 1 || sum(p[:20]) != 0xffff {
+			return "other"
+		}
+		word, size := binary.BigEndian.Uint16(p[6:]), int(binary.BigEndian.Uint16(p[2:]))-20
+		text := "fragment " + strconv.Itoa(int(word&0x1fff)*8) + "+" + strconv.Itoa(size)
+		if got = append(got, p[20:20+size]...); word&0x2000 != 0 {
+			return text + " more"
+		}
+		if !bytes.Equal(got, want) {
+			return text + ": WRONG"
+		}
+		return text + ": the reply"
+	}
 }

@@ -52,6 +52,7 @@ const (
 	L3Options
 	L3L2Broadcast
 	L3RateLimited
+	L3Fragment // fragment for the switch itself that could not be put together
 	ARPBad
 	NDBad
 
@@ -77,7 +78,7 @@ var names = [numReasons]string{
 	L2Limit: "l2_limit", L2Storm: "l2_storm", L2NoPort: "l2_noport",
 	L3Header: "l3_hdr", L3Checksum: "l3_csum", L3Source: "l3_src", L3Dest: "l3_dst", L3TTL: "l3_ttl",
 	L3NoRoute: "l3_noroute", L3Reject: "l3_reject", L3Neighbour: "l3_neigh", L3Big: "l3_big", L3Options: "l3_opt",
-	L3L2Broadcast: "l3_l2bcast", L3RateLimited: "l3_ratelimited", ARPBad: "arp_bad", NDBad: "nd_bad",
+	L3L2Broadcast: "l3_l2bcast", L3RateLimited: "l3_ratelimited", L3Fragment: "l3_frag", ARPBad: "arp_bad", NDBad: "nd_bad",
 	TapFull: "tap_full", TapDown: "tap_down", TapVirtio: "tap_vnet", TapShort: "tap_short",
 	TxNoBufs: "tx_nobufs", TxTooBig: "tx_toobig", TxUnreachable: "tx_unreach",
 	RxOverflow: "rx_overflow", DecapBudget: "decap_budget",

@@ -58,6 +58,9 @@ func (p IPv4) IsFragment() bool {
 	return binary.BigEndian.Uint16(p[6:])&(ipv4MF|ipv4Offset) != 0
 }
 
+// MoreFragments reports whether the packet is a fragment that is not the last one.
+func (p IPv4) MoreFragments() bool { return p[6]&(ipv4MF>>8) != 0 }
+
 // FragmentOffset returns where the payload belongs, in bytes.
 func (p IPv4) FragmentOffset() int {
 	return int(binary.BigEndian.Uint16(p[6:])&ipv4Offset) * 8
