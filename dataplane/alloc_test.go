@@ -111,7 +111,7 @@ func TestTunnelNoAllocs(t *testing.T) {
 		}
 		w.snap, w.now = s.snapshot.Load(), s.second.Load()
 		w.drainUnderlay(w.receivers[0], false)
-		w.countStrangers(w.receivers[0])
+		w.countStrangers(w.strangers[0])
 		for a.TryRecvRaw(drain) > 0 {
 		}
 	})

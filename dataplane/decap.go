@@ -9,7 +9,7 @@ import (
 )
 
 // drainUnderlay takes one batch of datagrams from peers. Worker 0 only.
-func (w *worker) drainUnderlay(r *encap.Receiver, failed bool) {
+func (w *worker) drainUnderlay(r encap.Receiver, failed bool) {
 	if failed {
 		w.noteErrors(r)
 	}
@@ -129,8 +129,8 @@ func (w *worker) domainOf(p *peer, dg *encap.Datagram) *domain {
 }
 
 // countStrangers counts what arrived from hosts that are no peers.
-func (w *worker) countStrangers(r *encap.Receiver) {
-	if n := r.Strangers(); n > 0 {
+func (w *worker) countStrangers(s *encap.Strangers) {
+	if n := s.Count(); n > 0 {
 		w.dropMany(n, drop.GREPeer)
 	}
 }
@@ -144,7 +144,7 @@ func (w *worker) dropMany(n uint64, r drop.Reason) {
 }
 
 // noteErrors takes ICMP errors about our datagrams as hints of a peer's health.
-func (w *worker) noteErrors(r *encap.Receiver) {
+func (w *worker) noteErrors(r encap.Receiver) {
 	r.Errors(func(id encap.PeerID, err error) {
 		if p := w.snap.peer(id); p != nil {
 			p.health.fail(w.now, err)

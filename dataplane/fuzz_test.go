@@ -95,7 +95,9 @@ func (z *fuzzed) step(port *station) {
 	} else {
 		for _, r := range z.w.receivers {
 			z.w.drainUnderlay(r, false)
-			z.w.countStrangers(r)
+		}
+		for _, s := range z.w.strangers {
+			z.w.countStrangers(s)
 		}
 	}
 	z.w.settleAwaited()

@@ -62,7 +62,8 @@ type worker struct {
 	merger   offload.Merger // of what leaves at ports
 	sender   *encap.Sender
 
-	receivers []*encap.Receiver // of worker 0, where there is an underlay
+	receivers []encap.Receiver // of worker 0, where there is an underlay
+	strangers []*encap.Strangers
 
 	awaiting map[awaitKey]*awaited // next hops asked for
 	asked    uint32                // second in which they were last asked for
@@ -120,7 +121,7 @@ func newWorker(s *Switch, index int) (*worker, error) {
 	if u := s.cfg.Underlay; u != nil {
 		w.sender = u.NewSender()
 		if index == 0 { // every raw socket gets a copy of every packet: one reader
-			if err := w.receive(u.Receivers()); err != nil {
+			if err := w.receive(u); err != nil {
 				w.closeDescriptors()
 				return nil, err
 			}
@@ -130,13 +131,15 @@ func newWorker(s *Switch, index int) (*worker, error) {
 }
 
 // receive makes the worker the reader of the underlay.
-func (w *worker) receive(rs []*encap.Receiver) error {
-	w.receivers = rs
-	for i, r := range rs {
+func (w *worker) receive(u *encap.Underlay) error {
+	w.receivers, w.strangers = u.Receivers(), u.Strangers()
+	for i, r := range w.receivers {
 		if err := w.watch(r.FD(), sourceUnderlay, int32(i)); err != nil {
 			return err
 		}
-		if err := w.watch(r.StrangersFD(), sourceStrangers, int32(i)); err != nil {
+	}
+	for i, s := range w.strangers {
+		if err := w.watch(s.FD(), sourceStrangers, int32(i)); err != nil {
 			return err
 		}
 	}
@@ -191,7 +194,7 @@ func (w *worker) serve(ev *unix.EpollEvent) {
 	case sourceUnderlay:
 		w.drainUnderlay(w.receivers[ev.Fd], ev.Events&unix.EPOLLERR != 0)
 	case sourceStrangers:
-		w.countStrangers(w.receivers[ev.Fd])
+		w.countStrangers(w.strangers[ev.Fd])
 	}
 	w.balance()
 }

@@ -1,15 +1,20 @@
 // Package encap carries inner frames between hosts in GRE over raw IP sockets.
 //
-//	 Sender, one per worker                            Receiver, one worker only
-//	 inner frame, maybe a super-frame                  inner frame, maybe merged by the kernel
-//	      | split, complete checksums                       ^ verify, order, open
-//	      v                                                 |
-//	+------------+-----------+-------------+           peers' socket     strangers' socket
-//	|  outer IP  | GRE + key | inner frame |                ^                  ^
-//	+------------+-----------+-------------+                +---- filters -----+ whatever the
-//	      |                                                 |                    first refuses
-//	      v  sendmmsg, IP_HDRINCL                           |
-//	 -----+------------------- underlay, protocol 47 -------+-----
+//	Sender, one per worker                        Receivers, one worker only
+//	inner frame, maybe a super-frame              inner frame, maybe merged by the kernel
+//	     | by runs to one peer                          ^ open, verify, order
+//	     v                                              |
+//	carrier of the peer                           one Receiver for each descriptor
+//	     | outer IP + GRE before each segment           ^
+//	     v                                              |           Strangers: who is no peer
+//	-----+------------------ underlay ------------------+-----------------^ is counted
+//
+// A Sender has one carrier of each kind (carrier.go), and a peer says which of them
+// carries its packets. How datagrams come in, by whichever way, nobody behind a
+// Receiver knows (receiver.go). The ways:
+//
+//	raw_carrier.go, raw_receiver.go    raw sockets, IP_HDRINCL, sendmmsg: a datagram
+//	                                   a segment; works everywhere
 //
 // A datagram becomes a peer number here, and a peer number a datagram. Formats:
 // RFC 2784 and RFC 2890, outer header as RFC 2003, RFC 6040, RFC 6864 and, over

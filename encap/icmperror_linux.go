@@ -65,11 +65,8 @@ func (e *ICMPError) Error() string {
 // Unwrap returns the error number, for errors.Is.
 func (e *ICMPError) Unwrap() error { return e.Errno }
 
-// Errors drains the socket's error queue (ip(7), IP_RECVERR; ipv6(7)), a bounded number
-// at a time, and calls f with an *ICMPError for each entry that names a peer: a
-// hint, never proof, since ICMP can be forged. Only the Receiver's worker calls
-// it, when FD is ready with EPOLLERR.
-func (r *Receiver) Errors(f func(PeerID, error)) {
+// Errors drains the socket's error queue (ip(7), IP_RECVERR; ipv6(7)).
+func (r *rawReceiver) Errors(f func(PeerID, error)) {
 	if !r.f.sockets.raw { // a socketpair has no error queue and would give up a datagram
 		return
 	}

@@ -81,25 +81,26 @@ func (u *Underlay) Refresh() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.closed {
-		u.peers.Store(u.peers.Load().withPaths(u.pathFinder()))
+		u.peers.Store(u.peers.Load().changed(u.pathFinder()))
 	}
 }
 
-// pathFinder returns a function that says how a peer is reached. It asks once
-// where the local address decides, for each peer where the route does.
-func (u *Underlay) pathFinder() func(to netip.Addr) path {
+// pathFinder returns a function that says anew how a peer is reached. It asks
+// once where the local address decides, for each peer where the route does.
+func (u *Underlay) pathFinder() func(p *peer) {
 	known := map[*family]path{}
-	return func(to netip.Addr) path {
-		f := u.family(to)
+	return func(p *peer) {
+		f := u.family(p.Addr)
 		if len(f.local) == 0 {
-			return u.routePath(to)
+			p.path = u.routePath(p.Addr)
+			return
 		}
-		p, ok := known[f]
+		found, ok := known[f]
 		if !ok {
-			p = path{f.local[0], u.mtuOf(f.local[0])}
-			known[f] = p
+			found = path{f.local[0], u.mtuOf(f.local[0])}
+			known[f] = found
 		}
-		return p
+		p.path = found
 	}
 }
 

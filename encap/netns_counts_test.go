@@ -19,7 +19,7 @@ func testNetnsCounts(t *testing.T, addrA, addrB netip.Addr) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB})
 	b.open(encap.Config{Local: []netip.Addr{addrB}})
-	r := b.u.Receivers()[0]
+	r, strangers := b.u.Receivers()[0], b.u.Strangers()[0]
 	shrink := func(fd int) {
 		t.Helper()
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 10000); err != nil {
@@ -38,9 +38,9 @@ func testNetnsCounts(t *testing.T, addrA, addrB netip.Addr) {
 			}
 		}
 	}
-	strangers := func() (read, calls uint64) {
+	count := func() (read, calls uint64) {
 		for {
-			n := r.Strangers()
+			n := strangers.Count()
 			if n == 0 {
 				return read, calls
 			}
@@ -50,12 +50,12 @@ func testNetnsCounts(t *testing.T, addrA, addrB netip.Addr) {
 	}
 
 	flood()
-	if n, calls := strangers(); n != 500 || calls < 500/64 {
+	if n, calls := count(); n != 500 || calls < 500/64 {
 		t.Errorf("counted %d strangers in %d calls, want 500 in at least %d", n, calls, 500/64)
 	}
-	shrink(r.StrangersFD())
+	shrink(strangers.FD())
 	flood()
-	if n, calls := strangers(); n != 500 || calls > 2 {
+	if n, calls := count(); n != 500 || calls > 2 {
 		t.Errorf("counted %d strangers in %d calls, want 500 in one or two", n, calls)
 	}
 	if n := r.Overflow(); n != 0 {
@@ -73,7 +73,7 @@ func testNetnsCounts(t *testing.T, addrA, addrB netip.Addr) {
 	if n := r.Overflow(); n != 0 {
 		t.Errorf("overflow counted twice: %d", n)
 	}
-	if n := r.Strangers(); n != 0 {
+	if n := strangers.Count(); n != 0 {
 		t.Errorf("%d datagrams of a peer counted as strangers'", n)
 	}
 }
@@ -85,9 +85,9 @@ func TestNetnsNotForUs(t *testing.T) {
 	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA})
 	gre := cat([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 7}, frame(60))
 	a.do(func() error { return sendRaw(netip.MustParseAddr("10.0.0.255"), gre) })
-	r := b.u.Receivers()[0]
-	b.wait(r.StrangersFD(), unix.POLLIN)
-	if n := r.Strangers(); n != 1 {
+	r, strangers := b.u.Receivers()[0], b.u.Strangers()[0]
+	b.wait(strangers.FD(), unix.POLLIN)
+	if n := strangers.Count(); n != 1 {
 		t.Errorf("broadcast: counted %d, want 1", n)
 	}
 	if ds, err := r.Recv(); len(ds) != 0 || err != nil {

@@ -87,7 +87,7 @@ func TestNetnsNoAllocs6(t *testing.T) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA6}}, encap.Peer{ID: 1, Addr: addrB6})
 	b.open(encap.Config{}, encap.Peer{ID: 1, Addr: addrA6})
-	s, r := a.u.NewSender(), b.receiver()
+	s, r, strangers := a.u.NewSender(), b.receiver(), b.strangers()
 	pkts := []encap.Packet{teb(1, frame(100))}
 	s.Send(pkts)
 	b.recv() // neighbours know each other
@@ -100,7 +100,7 @@ func TestNetnsNoAllocs6(t *testing.T) {
 		}
 		got += len(ds)
 		r.Overflow()
-		r.Strangers()
+		strangers.Count()
 		a.u.Room(1, encap.ProtoTEB)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -266,11 +266,11 @@ func TestNetnsNotForUs6(t *testing.T) {
 	b.addAddr(netip.MustParseAddr("2001:db8::b"))
 	b.open(encap.Config{Local: []netip.Addr{addrB6}}, encap.Peer{ID: 1, Addr: addrA6})
 	gre := []byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 7}
-	r := b.receiver()
+	r, strangers := b.receiver(), b.strangers()
 	for what, to := range map[string]string{"multicast": "ff02::1%under0", "another address": "2001:db8::b"} {
 		a.do(func() error { return sendRaw6(netip.MustParseAddr(to), cat(gre, frame(60)), nil) })
-		b.wait(r.StrangersFD(), unix.POLLIN)
-		if n := r.Strangers(); n != 1 {
+		b.wait(strangers.FD(), unix.POLLIN)
+		if n := strangers.Count(); n != 1 {
 			t.Errorf("%s: counted %d, want 1", what, n)
 		}
 		if ds, err := r.Recv(); len(ds) != 0 || err != nil {

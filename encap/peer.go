@@ -56,6 +56,7 @@ func checkOuter(a netip.Addr) error {
 type peer struct {
 	Peer
 	path
+	carrier carrierKind
 	dest    sockaddr
 	outer   int      // bytes of the outer IP header
 	numbers *numbers // nil without Sequence
@@ -84,6 +85,9 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 			return nil, fmt.Errorf("peers %d and %d have the same address %s", other.ID, cfg.ID, cfg.Addr)
 		}
 		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr)}
+		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
+			p.carrier = before.carrier
+		}
 		if cfg.Sequence {
 			p.sequenceFrom(old.peer(cfg.ID))
 		}
@@ -113,14 +117,13 @@ func (t *peerTable) peer(id PeerID) *peer {
 	return nil
 }
 
-// withPaths returns a copy of t in which find has said anew how each peer is
-// reached.
-func (t *peerTable) withPaths(find func(to netip.Addr) path) *peerTable {
+// changed returns a copy of t in which change was applied to a copy of each peer.
+func (t *peerTable) changed(change func(p *peer)) *peerTable {
 	c := &peerTable{numbered: make([]*peer, len(t.numbered)), byAddr: make(map[netip.Addr]*peer, len(t.byAddr))}
 	for id, was := range t.numbered {
 		if was != nil {
 			p := *was
-			p.path = find(p.Addr)
+			change(&p)
 			c.numbered[id], c.byAddr[p.Addr] = &p, &p
 		}
 	}

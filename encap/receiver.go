@@ -1,28 +1,9 @@
 package encap
 
-import (
-	"net/netip"
-	"syscall"
-	"unsafe"
+import "weft/internal/drop"
 
-	"golang.org/x/sys/unix"
-
-	"weft/internal/drop"
-	"weft/internal/header"
-	"weft/internal/offload"
-)
-
-const (
-	// Headroom is how many bytes Receiver leaves free before Datagram.Frame.
-	Headroom = 64
-
-	// recvBatch is the most datagrams that Recv returns.
-	recvBatch = 64
-
-	// recvSlot is room for the largest IP packet behind the headroom: the kernel
-	// merges GRE datagrams up to that size before a raw socket sees them.
-	recvSlot = Headroom + 1<<16
-)
+// Headroom is how many bytes a Receiver leaves free before Datagram.Frame.
+const Headroom = 64
 
 // Datagram is what came from the underlay, opened.
 type Datagram struct {
@@ -36,238 +17,36 @@ type Datagram struct {
 	Reason drop.Reason // why it must be dropped, and Frame, Buf are nil; None: not decided here
 }
 
-// Receiver reads the raw sockets of one version of IP. Exactly one worker uses
-// it: every raw socket gets a copy of every datagram, so that a second reader
-// gains nothing, and sequence numbers are checked without a lock.
-type Receiver struct {
-	u     *Underlay
-	f     *family
-	msgs  [recvBatch]mmsghdr
-	iovs  [recvBatch]unix.Iovec
-	space []byte // recvBatch slots
-	out   [recvBatch]Datagram
+// Receiver reads one descriptor on which datagrams arrive. Each way of carrying
+// them has its own, one for each version of IP, and all yield the same. Exactly
+// one worker uses all Receivers of an Underlay, so that order is kept and
+// sequence numbers are checked without a lock.
+type Receiver interface {
+	// FD returns the descriptor to wait on for datagrams, with EPOLLIN, and for
+	// ICMP errors, with EPOLLERR.
+	FD() int
 
-	// What a raw socket says beside a datagram without its IPv6 header.
-	headless bool
-	sources  [recvBatch]unix.RawSockaddrInet6
-	controls [recvBatch]control
+	// Recv reads a batch without waiting; an empty one when nothing is there. What
+	// it returns is borrowed until the next Recv. An error of the socket is
+	// returned when it persists.
+	Recv() ([]Datagram, error)
 
-	strangers     [strangersBatch]mmsghdr // without room: nobody looks into the datagrams
-	backlog       bool                    // Recv found more than one datagram since the last Overflow
-	lostPeers     uint32                  // drops of the peers' socket at the last Overflow
-	lostStrangers uint32                  // drops of the strangers' socket at the last Strangers
+	// Errors reads what hosts and routers said about datagrams to peers, a bounded
+	// number at a time, and calls f with an *ICMPError for each entry that names a
+	// peer: a hint, never proof, since ICMP can be forged. It is called when FD is
+	// ready with EPOLLERR.
+	Errors(f func(PeerID, error))
+
+	// Overflow returns how many datagrams of peers the kernel dropped for want of
+	// room since the last call. It is cheap to call after every Recv.
+	Overflow() uint64
 }
 
-func newReceiver(u *Underlay, f *family) *Receiver {
-	r := &Receiver{u: u, f: f, space: make([]byte, recvBatch*recvSlot), headless: f.v6 && f.sockets.raw}
-	for i := range r.msgs {
-		slot := r.slot(i)
-		r.iovs[i].Base = &slot[Headroom]
-		r.iovs[i].SetLen(recvSlot - Headroom)
-		r.msgs[i].hdr.Iov = &r.iovs[i]
-		r.msgs[i].hdr.SetIovlen(1)
-		if r.headless {
-			r.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&r.sources[i]))
-			r.msgs[i].hdr.Control = (*byte)(unsafe.Pointer(&r.controls[i]))
-			r.msgs[i].beside()
-		}
-	}
-	return r
-}
-
-// control is a control message that holds an int.
-type control struct {
-	unix.Cmsghdr
-	value int32
-	_     [4]byte
-}
-
-// beside says how much room there is for what is said beside a datagram.
-func (m *mmsghdr) beside() {
-	m.hdr.Namelen = unix.SizeofSockaddrInet6
-	m.hdr.SetControllen(int(unsafe.Sizeof(control{})))
-}
-
-func (r *Receiver) slot(i int) []byte { return r.space[i*recvSlot : (i+1)*recvSlot : (i+1)*recvSlot] }
-
-// Receivers returns the Receivers, IPv4 first: one for each version of IP that
-// the Underlay speaks. All belong to the same worker.
-func (u *Underlay) Receivers() []*Receiver {
-	var rs []*Receiver
+// Receivers returns all Receivers. The list never changes.
+func (u *Underlay) Receivers() []Receiver {
+	var rs []Receiver
 	for _, f := range u.families {
 		rs = append(rs, f.receiver)
 	}
 	return rs
-}
-
-// FD returns the descriptor to wait on for datagrams of peers, with EPOLLIN,
-// and for ICMP errors, with EPOLLERR.
-func (r *Receiver) FD() int { return r.f.sockets.Peers }
-
-// Recv reads a batch without waiting; an empty one when nothing is there. An
-// error of the socket is returned when it persists.
-func (r *Receiver) Recv() ([]Datagram, error) {
-	n, err := r.read()
-	r.backlog = r.backlog || n > 1
-	peers := r.u.peers.Load()
-	for i := range n {
-		m, d := &r.msgs[i], &r.out[i]
-		slot, size, cut := r.slot(i), int(m.len), m.hdr.Flags&unix.MSG_TRUNC != 0
-		*d = Datagram{}
-		switch {
-		case r.headless:
-			if p := d.from(peers, netip.AddrFrom16(r.sources[i].Addr), cut); p != nil {
-				d.TOS = r.controls[i].trafficClass(&m.hdr)
-				d.openGRE(p, slot, Headroom, Headroom+size)
-			}
-			m.beside() // the kernel has written over the lengths
-		case r.f.v6:
-			d.open6(peers, slot, size, cut)
-		default:
-			d.open(peers, slot, size, cut)
-		}
-	}
-	return r.out[:n], err
-}
-
-func (r *Receiver) read() (n int, err error) {
-	for range 3 {
-		n, errno := recvmmsg(r.f.sockets.Peers, r.msgs[:])
-		switch errno {
-		case 0:
-			return n, nil
-		case syscall.EAGAIN:
-			return 0, nil
-		}
-		// An ICMP error that was pending, and is not any more: Errors tells of it.
-		err = errno
-	}
-	return 0, err
-}
-
-// open parses the n bytes of an outer IPv4 datagram behind the slot's headroom;
-// cut says that there were more.
-func (d *Datagram) open(peers *peerTable, slot []byte, n int, cut bool) {
-	outer := slot[Headroom : Headroom+n]
-	if n < header.IPv4Len {
-		d.Reason = drop.L3Header
-		return
-	}
-	p := d.from(peers, netip.AddrFrom4([4]byte(outer[12:16])), cut)
-	if p == nil {
-		return
-	}
-	ip, ok := header.ParseIPv4(outer)
-	switch {
-	case !ok || ip.Protocol() != header.ProtoGRE:
-		d.Reason = drop.L3Header
-		return
-	case ip.IsFragment(): // the kernel reassembles
-		d.Reason = drop.GREFrag
-		return
-	}
-	d.TOS = ip.TOS()
-	d.openGRE(p, slot, Headroom+ip.HeaderLen(), Headroom+len(ip))
-}
-
-// open6 is open for IPv6. Extension headers are none: where there are any, the
-// kernel takes them away, with the IPv6 header.
-func (d *Datagram) open6(peers *peerTable, slot []byte, n int, cut bool) {
-	outer := slot[Headroom : Headroom+n]
-	if n < header.IPv6Len {
-		d.Reason = drop.L3Header
-		return
-	}
-	p := d.from(peers, netip.AddrFrom16([16]byte(outer[8:24])), cut)
-	if p == nil {
-		return
-	}
-	ip, ok := header.ParseIPv6(outer)
-	if !ok || ip.NextHeader() != header.ProtoGRE {
-		d.Reason = drop.L3Header
-		return
-	}
-	d.TOS = ip.TrafficClass()
-	d.openGRE(p, slot, Headroom+header.IPv6Len, Headroom+len(ip))
-}
-
-// from finds the peer that sent the datagram; nil where that settles that it is
-// dropped.
-func (d *Datagram) from(peers *peerTable, src netip.Addr, cut bool) *peer {
-	p := peers.byAddr[src]
-	if p == nil { // was a peer when the filter let it pass
-		d.Reason = drop.GREPeer
-		return nil
-	}
-	d.Peer = p.ID
-	if cut {
-		d.Reason = drop.InnerBig
-		return nil
-	}
-	return p
-}
-
-// trafficClass returns what the only control message of m says (ipv6(7),
-// IPV6_RECVTCLASS); 0 where there is none.
-func (c *control) trafficClass(m *unix.Msghdr) uint8 {
-	if m.Controllen < unix.SizeofCmsghdr+4 || c.Level != unix.IPPROTO_IPV6 || c.Type != unix.IPV6_TCLASS {
-		return 0
-	}
-	return uint8(c.value)
-}
-
-// openGRE opens the GRE packet between two offsets of the slot.
-func (d *Datagram) openGRE(p *peer, slot []byte, start, end int) {
-	g, reason := ParseGRE(slot[start:end])
-	if reason == drop.None {
-		reason = d.check(p, g)
-	}
-	if d.Reason = reason; reason != drop.None {
-		return
-	}
-	start += g.HeaderLen()
-	d.Frame, d.Buf = slot[start:end:end], slot[start-Headroom:end:end]
-}
-
-// check takes what the header says and refuses what must not pass.
-func (d *Datagram) check(p *peer, g GRE) drop.Reason {
-	d.Proto = g.Protocol()
-	if g.HasChecksum() && !g.ChecksumOK() && !merged(g) {
-		return drop.GREChecksum
-	}
-	switch d.Proto {
-	case ProtoTEB, ProtoIPv4, ProtoIPv6:
-	case 0: // a Cisco keepalive, which asks for an answer that could be forged into a loop
-		return drop.GREKeepalive
-	default:
-		return drop.GREProto
-	}
-	d.HasKey = g.HasKey()
-	if d.HasKey {
-		d.Key = g.Key()
-	}
-	if d.HasKey == p.Keyless {
-		return drop.GREKey
-	}
-	if p.order != nil && g.HasSequence() && p.order.late(d.Key, g.Sequence()) {
-		return drop.GRESeqOld
-	}
-	if d.Proto == ProtoTEB && len(g.Payload()) < header.EthernetLen {
-		return drop.InnerRunt
-	}
-	return drop.None
-}
-
-// merged reports whether kernel GRO made the packet of several. It verified the
-// checksum of each (gre_gro_receive in net/ipv4/gre_offload.c), then kept that
-// of the first, which no longer matches. Such a packet shows by its inner L4
-// checksum, which the kernel left partial.
-func merged(g GRE) bool {
-	switch g.Protocol() {
-	case ProtoTEB:
-		return offload.Partial(g.Payload())
-	case ProtoIPv4, ProtoIPv6:
-		return offload.PartialBare(g.Protocol(), g.Payload())
-	}
-	return false
 }

@@ -159,7 +159,7 @@ func testReceive(t *testing.T, at func(netip.Addr) netip.Addr) {
 			}
 		})
 	}
-	if n := u.Receivers()[0].Strangers(); n != 0 {
+	if n := u.Strangers()[0].Count(); n != 0 {
 		t.Errorf("%d datagrams of peers counted as strangers'", n)
 	}
 }
@@ -222,14 +222,14 @@ func testStrangers(t *testing.T, at func(netip.Addr) netip.Addr) {
 	keyed := keyed
 	keyed.Addr = at(keyed.Addr)
 	u, wire := encaptest.New(t, local)
-	r := u.Receivers()[0]
+	r, strangers := u.Receivers()[0], u.Strangers()[0]
 	check := func(what string, wantPeers int, wantStrangers uint64) {
 		t.Helper()
 		ds, err := r.Recv()
 		if err != nil || len(ds) != wantPeers {
 			t.Errorf("%s: received %d, %v, want %d", what, len(ds), err, wantPeers)
 		}
-		if got := r.Strangers(); got != wantStrangers {
+		if got := strangers.Count(); got != wantStrangers {
 			t.Errorf("%s: counted %d strangers, want %d", what, got, wantStrangers)
 		}
 	}
@@ -254,7 +254,7 @@ func testStrangers(t *testing.T, at func(netip.Addr) netip.Addr) {
 	}
 	var sum uint64
 	for range 4 {
-		n := r.Strangers()
+		n := strangers.Count()
 		if n > 64 {
 			t.Errorf("Strangers returned %d at once, want at most 64", n)
 		}

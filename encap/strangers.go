@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// strangersBatch is the most datagrams that one call of Strangers reads.
+// strangersBatch is the most datagrams that one call of Count reads.
 const strangersBatch = 64
 
 // A raw socket whose queue is full refuses a datagram before its filter has seen
@@ -19,27 +19,32 @@ const strangersBatch = 64
 // the queue of the other is full: those are counted there as well. No datagram
 // goes uncounted.
 
-// StrangersFD returns the descriptor of the socket that only strangers reach.
-func (r *Receiver) StrangersFD() int { return r.f.sockets.Strangers }
-
-// Strangers reads what strangers sent, a bounded number at a time, and returns
-// how many datagrams arrived from them since the last call, overflow included.
-func (r *Receiver) Strangers() uint64 {
-	fd := r.f.sockets.Strangers
-	n, _ := recvmmsg(fd, r.strangers[:])
-	return uint64(n) + uint64(dropped(fd, &r.lostStrangers))
+// Strangers counts what hosts that are no peers send, of one version of IP. The
+// worker that has the Receivers uses it.
+type Strangers struct {
+	fd   int
+	msgs [strangersBatch]mmsghdr // without room: nobody looks into the datagrams
+	lost uint32                  // drops of the socket at the last Count
 }
 
-// Overflow returns how many datagrams the kernel dropped for want of room in the
-// peers' queue, as far as Recv has read it, since the last call. It is cheap to
-// call after every Recv: a queue that was full has more than one datagram for the
-// Recv that follows, so only then the kernel is asked.
-func (r *Receiver) Overflow() uint64 {
-	if !r.backlog {
-		return 0
+// Strangers returns one for each version of IP that the Underlay speaks. The
+// list never changes.
+func (u *Underlay) Strangers() []*Strangers {
+	var all []*Strangers
+	for _, f := range u.families {
+		all = append(all, f.strangers)
 	}
-	r.backlog = false
-	return uint64(dropped(r.f.sockets.Peers, &r.lostPeers))
+	return all
+}
+
+// FD returns the descriptor to wait on, with EPOLLIN.
+func (s *Strangers) FD() int { return s.fd }
+
+// Count reads what strangers sent, a bounded number at a time, and returns how
+// many datagrams arrived from them since the last call, overflow included.
+func (s *Strangers) Count() uint64 {
+	n, _ := recvmmsg(s.fd, s.msgs[:])
+	return uint64(n) + uint64(dropped(s.fd, &s.lost))
 }
 
 // dropped returns by how much a socket's drop counter grew since it was *last.

@@ -69,10 +69,11 @@ type Underlay struct {
 
 // family is what an Underlay has for one version of IP.
 type family struct {
-	v6       bool
-	local    []netip.Addr
-	sockets  Sockets
-	receiver *Receiver
+	v6        bool
+	local     []netip.Addr
+	sockets   Sockets
+	receiver  *rawReceiver
+	strangers *Strangers
 }
 
 // Open makes the raw sockets in the network namespace of the calling thread.
@@ -119,7 +120,7 @@ func newUnderlay(cfg Config, sockets []Sockets, links *netlink.Handle) (*Underla
 	err := cfg.check()
 	for _, s := range sockets {
 		f := &family{v6: s.V6, local: cfg.localOf(s.V6), sockets: s}
-		f.receiver = newReceiver(u, f)
+		f.receiver, f.strangers = newRawReceiver(u, f), &Strangers{fd: s.Strangers}
 		u.families = append(u.families, f)
 	}
 	if err == nil {
@@ -186,7 +187,7 @@ func (u *Underlay) SetPeers(peers []Peer) error {
 			return fmt.Errorf("set peers: peer %d: %s: no local address of this version of IP: name one", p.ID, p.Addr)
 		}
 	}
-	u.peers.Store(t.withPaths(u.pathFinder())) // before the filters: what they let pass must be known
+	u.peers.Store(t.changed(u.pathFinder())) // before the filters: what they let pass must be known
 	for i, f := range u.families {
 		if err := f.hear(t); err != nil {
 			u.peers.Store(old)
@@ -197,6 +198,20 @@ func (u *Underlay) SetPeers(peers []Peer) error {
 		}
 	}
 	return nil
+}
+
+// setCarrier makes a peer's packets go by another carrier from each worker's next
+// Send on; a peer that is gone, or is another one by now, is left alone. What a
+// worker has sent by the old carrier is the kernel's by then: a flow stays in
+// order as far as the host's queues keep it.
+func (u *Underlay) setCarrier(to Peer, by carrierKind) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.peers.Store(u.peers.Load().changed(func(p *peer) {
+		if p.Peer == to {
+			p.carrier = by
+		}
+	}))
 }
 
 // hear sets the filters of a family to the peers of t.

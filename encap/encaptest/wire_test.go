@@ -60,8 +60,8 @@ func TestPair(t *testing.T) {
 	if r := send(); r != drop.None {
 		t.Fatalf("sent %v", r)
 	}
-	wait(t, b.Receivers()[0].StrangersFD())
-	if n := b.Receivers()[0].Strangers(); n != 1 {
+	wait(t, b.Strangers()[0].FD())
+	if n := b.Strangers()[0].Count(); n != 1 {
 		t.Errorf("counted %d strangers, want 1", n)
 	}
 	if err := b.Close(); err != nil {

@@ -1,0 +1,137 @@
+package encap
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/drop"
+	"weft/internal/offload"
+)
+
+// sendBatch is the most messages that are handed to the kernel at once.
+const sendBatch = 64
+
+// rawCarrier sends one datagram a segment through a raw socket. It needs nothing
+// of the host or the peer.
+type rawCarrier struct {
+	u     *Underlay
+	split offload.Splitter
+	env   envelope // of the packet at work
+
+	// Messages that wait for flush.
+	n     int
+	fd    int // all of them go there
+	msgs  [sendBatch]mmsghdr
+	iovs  [sendBatch][2]unix.Iovec // headers, payload
+	heads [sendBatch][headSpace]byte
+	owner [sendBatch]*Packet // of which the message is
+}
+
+func newRawCarrier(u *Underlay) *rawCarrier {
+	c := &rawCarrier{u: u}
+	for i := range c.msgs {
+		c.msgs[i].hdr.Iov = &c.iovs[i][0]
+	}
+	return c
+}
+
+func (c *rawCarrier) carry(to *peer, run []Packet) {
+	if fd := c.u.family(to.Addr).sockets.Send; fd != c.fd {
+		c.flush()
+		c.fd = fd
+	}
+	for i := range run {
+		p := &run[i]
+		c.env.address(c.u.seed, to, p)
+		if p.Header.IsGSO() {
+			c.carrySegments(p)
+		} else {
+			c.carryFrame(p)
+		}
+	}
+}
+
+// carryFrame queues a frame that needs no cutting.
+func (c *rawCarrier) carryFrame(p *Packet) {
+	frame := p.Frame[c.env.skip:]
+	if c.env.len+len(frame) > c.env.to.longest() {
+		p.Reason, p.Err = drop.TxTooBig, syscall.EMSGSIZE
+		return
+	}
+	c.queue(p, c.env.skip, frame)
+}
+
+// carrySegments cuts a super-frame, and stops where a segment fails: TCP sends
+// the rest again in any case.
+func (c *rawCarrier) carrySegments(p *Packet) {
+	c.split.Init(p.Header, p.Frame)
+	n, payload, ok := c.split.Next(c.heads[c.n][c.env.len:])
+	if !ok { // a header that offload.Check has not seen
+		p.Reason = drop.TapVirtio
+	}
+	for ok && p.Reason == drop.None {
+		c.queue(p, n, payload)
+		n, payload, ok = c.split.Next(c.heads[c.n][c.env.len:])
+	}
+}
+
+// queue makes a message of outer headers, the n bytes of inner headers that
+// stand behind their place already, and payload. Where the Ethernet header is
+// left out, the outer headers are written over it.
+func (c *rawCarrier) queue(p *Packet, n int, payload []byte) {
+	head := c.heads[c.n][c.env.skip : c.env.len+n]
+	c.env.put(head, payload)
+
+	iov := &c.iovs[c.n]
+	iov[0].Base = &head[0]
+	iov[0].SetLen(len(head))
+	parts := 1
+	if len(payload) > 0 {
+		iov[1].Base = &payload[0]
+		iov[1].SetLen(len(payload))
+		parts = 2
+	}
+	m := &c.msgs[c.n].hdr
+	m.SetIovlen(parts)
+	m.Name, m.Namelen = c.env.to.dest.name()
+	c.owner[c.n] = p
+	if c.n++; c.n == sendBatch {
+		c.flush()
+	}
+}
+
+// flush sends the queued messages. Behind one that fails it goes on with the
+// next packet.
+func (c *rawCarrier) flush() {
+	var retried *mmsghdr
+	for i := 0; i < c.n; {
+		sent, errno := sendmmsg(c.fd, c.msgs[i:c.n])
+		if i += sent; errno == 0 {
+			continue
+		}
+		reason := sendReason(errno)
+		if reason == drop.TxUnreachable && retried != &c.msgs[i] {
+			retried = &c.msgs[i] // an ICMP error may have been pending (forged, on older kernels): it is gone now
+			continue
+		}
+		failed := c.owner[i]
+		failed.Reason, failed.Err = reason, errno
+		for i < c.n && c.owner[i] == failed {
+			i++
+		}
+	}
+	c.n = 0
+}
+
+// sendReason says what an error of send(2) on a raw socket means.
+func sendReason(errno syscall.Errno) drop.Reason {
+	switch errno {
+	case syscall.EMSGSIZE:
+		return drop.TxTooBig
+	case syscall.ENOBUFS, syscall.EAGAIN, syscall.ENOMEM:
+		return drop.TxNoBufs
+	default: // ENETUNREACH, EHOSTUNREACH, ENETDOWN, EPERM (netfilter), EINVAL, ECONNREFUSED on a test's socketpair ...
+		return drop.TxUnreachable
+	}
+}
