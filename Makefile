@@ -12,7 +12,7 @@ PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 
-.PHONY: help deps build demo test test-long race lint conformance fuzz bench cover clean
+.PHONY: help deps build demo test test-long race lint conformance fuzz bench bench-micro bench-docs cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -52,8 +52,14 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 	done
 
-bench: deps build ## weft beside the kernel bridge and Open vSwitch (as root; BENCH='--rounds 3' and the like)
+bench: deps build ## weft beside kernel, Open vSwitch and wireguard-go (as root; BENCH='--rounds 3' and the like)
 	$(GO) run ./bench $(BENCH)
+
+bench-micro: ## the parts alone, ten times each, for benchstat (MICRO='-bench FDB -count 3' and the like)
+	@$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms -count 10 -timeout 2h $(MICRO) ./fib ./encap ./internal/header ./internal/offload ./internal/policy
+
+bench-docs: deps build ## make bench, written into README.md and docs/ (as root)
+	$(GO) run ./bench --docs=. $(BENCH)
 
 cover: deps ## test coverage, daemons in namespaces included; by line in bin/cover.html
 	@rm -rf bin/cover && mkdir -p bin/cover

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weft/internal/lab"
+	"weft/internal/progress"
 )
 
 // One round of everything that is installed here. It takes a quarter of a
@@ -25,19 +26,21 @@ func TestBenchNetns(t *testing.T) {
 		t.Fatalf("build weft: %v\n%s", err, out)
 	}
 	var out, progress strings.Builder
-	if code := run(context.Background(), strings.Fields("--rounds 1 --seconds 1 -o json --weft "+weft), &out, &progress); code != 0 {
+	if code := run(context.Background(), strings.Fields("--rounds 1 --seconds 0.3 -o json --weft "+weft), &out, &progress); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, progress.String())
 	}
 	var r report
 	if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) < 3 {
-		t.Errorf("got %d rows, want the kernel's bridge and two of weft at least", len(r.Rows))
+	if len(r.Systems) < 8 {
+		t.Errorf("got %d systems, want all that need nothing", len(r.Systems))
 	}
-	for _, row := range r.Rows {
-		if row.Median <= 0 {
-			t.Errorf("%s: nothing arrived", row.System)
+	for _, s := range r.Systems {
+		for _, m := range []string{"tcp1", "tcp4", "both", "udp", "p50", "p99", "cpu"} {
+			if f := s.figureOf(m); f == nil || f.Median <= 0 {
+				t.Errorf("%s: no figure of %s", s.Name, m)
+			}
 		}
 	}
 }
@@ -47,7 +50,7 @@ func TestBenchInterruptedNetns(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	_, err := measure(ctx, options{rounds: 1, seconds: 60}, []system{kernelBridge()}, []load{tcpStream()}, &strings.Builder{})
+	_, err := measure(ctx, options{rounds: 1, seconds: 60}, []system{kernelBridge(), bareLoop()}, generators[:1], progress.New(&strings.Builder{}, time.Minute))
 	if err == nil {
 		t.Error("got nil, want an error")
 	}

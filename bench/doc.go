@@ -1,17 +1,20 @@
 // Command bench measures weft beside what it replaces, on this machine, in one
 // run: every round sets up each system in turn in fresh network namespaces,
-// puts the same load on it and tears it down again. What it prints is the
+// puts the same loads on it and tears it down again. What it prints is the
 // median of the rounds, their spread, and the ratio to the first system of the
-// same group.
+// same group, round by round, because a machine that others use drifts.
 //
-//	round 1:  kernel bridge   weft local   Open vSwitch gre   weft gre
-//	round 2:  kernel bridge   weft local   Open vSwitch gre   weft gre
+//	round 1:  kernel bridge  bare TAP loop  weft local | kernel routing  VXLAN  ...  weft routed
+//	round 2:  kernel bridge  bare TAP loop  weft local | kernel routing  VXLAN  ...  weft routed
 //	...
 //
-// A row of the table is a system (how two containers are joined: bridge.go,
-// openvswitch.go, weft.go) times a load (what they do: tcp.go). To extend it,
-// add a value to the lists in systems.go or loads.go. A system that cannot run
-// here is named and left out.
+// A system is how two containers are joined (kernel.go, taploop.go,
+// openvswitch.go, wireguard.go, weft.go; the list is in systems.go); a load is
+// what they do (loads.go); a metric is what a load measures (metrics.go). A
+// system that cannot run here is named and left out.
 //
-// It needs root, and runs iperf3 and Open vSwitch where they are installed.
+// `bench growth` (growth.go) measures how one switch grows: ports, peers,
+// routes, stations. tables_test.go measures the tables alone.
+//
+// It needs root, and runs Open vSwitch where it is installed.
 package main

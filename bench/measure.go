@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"os"
 	"time"
 
 	"weft/internal/lab"
+	"weft/internal/progress"
 )
 
 // bed is what one measurement stands on: namespaces and a directory, both gone
 // after close.
 type bed struct {
 	*lab.Lab
-	dir     string
-	closers []func() // called in reverse order
+	dir      string
+	closers  []func()         // called in reverse order
+	switches map[string][]int // processes that switch, by host
+	path     func() string    // what the system says of the way it takes; nil: nothing
 }
 
 func newBed() (*bed, error) {
@@ -28,7 +31,7 @@ func newBed() (*bed, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make directory: %w", err), l.Close())
 	}
-	return &bed{Lab: l, dir: dir}, nil
+	return &bed{Lab: l, dir: dir, switches: map[string][]int{}}, nil
 }
 
 // onClose has f called before the namespaces go.
@@ -41,54 +44,116 @@ func (b *bed) close() error {
 	return errors.Join(b.Close(), os.RemoveAll(b.dir))
 }
 
-// cell is where a system meets a load: one value for each round in which that
-// went well.
-type cell struct {
-	values []float64
-	failed error // of the last round that did not
+// switchedBy notes that pids belong to the switch of host.
+func (b *bed) switchedBy(host *lab.NS, pids ...int) {
+	b.switches[host.Name()] = append(b.switches[host.Name()], pids...)
 }
 
-// measure runs all rounds. A measurement that fails is noted and the others go
-// on; the error returned is that of ctx.
-func measure(ctx context.Context, o options, systems []system, loads []load, progress io.Writer) (map[[2]string]*cell, error) {
-	cells := map[[2]string]*cell{}
-	for round := 1; round <= o.rounds; round++ {
-		for _, s := range systems {
-			for _, l := range loads {
-				key := [2]string{s.name, l.name}
-				if cells[key] == nil {
-					cells[key] = &cell{}
-				}
-				value, err := one(ctx, s, l, time.Duration(o.seconds)*time.Second)
-				if ctx.Err() != nil {
-					return nil, ctx.Err()
-				}
-				if err != nil {
-					cells[key].failed = err
-					fmt.Fprintf(progress, "round %d/%d  %-28s %-14s failed: %v\n", round, o.rounds, s.name, l.name, err)
-					continue
-				}
-				cells[key].values = append(cells[key].values, value)
-				fmt.Fprintf(progress, "round %d/%d  %-28s %-14s %8.2f %s\n", round, o.rounds, s.name, l.name, value, l.unit)
+// peakMemory returns the most memory that the switch of one host took; ok is
+// false where the kernel switches.
+func (b *bed) peakMemory() (most float64, ok bool) {
+	for _, pids := range b.switches {
+		var sum float64
+		for _, pid := range pids {
+			if mb, err := memory(pid, "VmHWM"); err == nil {
+				sum += mb
 			}
 		}
+		most = max(most, sum)
 	}
-	return cells, nil
+	return most, most > 0
 }
 
-// one sets a system up, puts a load on it, and tears it down.
-func one(ctx context.Context, s system, l load, d time.Duration) (value float64, err error) {
+// result is what became of a system: one value for each round and metric, NaN
+// where that round failed.
+type result struct {
+	values map[string][]float64
+	failed error  // of the last round that did
+	path   string // that it took, in its own words
+}
+
+// estimate is how long one system takes in one round.
+func estimate(gens []generator, o options) time.Duration {
+	d := 1200 * time.Millisecond // to set up and tear down
+	for _, g := range gens {
+		d += o.length() + warmUp + 100*time.Millisecond
+		if g.extra {
+			d += time.Second
+		}
+	}
+	return d
+}
+
+// measure runs all rounds. A system that fails is noted and the others go on;
+// the error returned is that of ctx.
+func measure(ctx context.Context, o options, systems []system, gens []generator, bar *progress.Bar) (map[string]*result, error) {
+	results := map[string]*result{}
+	for _, s := range systems {
+		results[s.id] = &result{values: map[string][]float64{}}
+	}
+	for round := 1; round <= o.rounds; round++ {
+		for _, s := range systems {
+			bar.Step(estimate(gens, o), "round %d of %d: %s", round, o.rounds, s.name)
+			res := results[s.id]
+			got, path, err := one(ctx, o, s, gens)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			line := ""
+			for _, m := range metrics {
+				value, ok := got[m.id]
+				if !ok {
+					value = math.NaN()
+				} else {
+					line += fmt.Sprintf("  %s %.*f %s", m.id, m.digits, value, m.unit)
+				}
+				res.values[m.id] = append(res.values[m.id], value)
+			}
+			if path != "" {
+				res.path = path
+			}
+			if err != nil {
+				res.failed = err
+				line += fmt.Sprintf("  failed: %v", err)
+			}
+			bar.Say("round %d/%d  %-26s%s", round, o.rounds, s.name, line)
+		}
+	}
+	return results, nil
+}
+
+// one sets a system up, puts every load on it, and tears it down. Readings that
+// were taken before an error are returned with it.
+func one(ctx context.Context, o options, s system, gens []generator) (all readings, path string, err error) {
 	b, err := newBed()
 	if err != nil {
-		return 0, err
+		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	from, to, err := s.setUp(ctx, b)
 	if err != nil {
-		return 0, fmt.Errorf("set up %s: %w", s.name, err)
+		return nil, "", fmt.Errorf("set up: %w", err)
 	}
-	if value, err = l.run(ctx, from, to, d); err != nil {
-		return 0, fmt.Errorf("run %s: %w", l.name, err)
+	at, err := ready(ctx, b, from, to)
+	if err != nil {
+		return nil, "", err
 	}
-	return value, nil
+	all = readings{}
+	for _, g := range gens {
+		got, lerr := g.run(ctx, at, o.length())
+		if lerr != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", g.id, lerr))
+			continue
+		}
+		for id, value := range got {
+			all[id] = value
+		}
+	}
+	if mb, ok := b.peakMemory(); ok {
+		all["memory"] = mb
+	}
+	if b.path != nil {
+		path = b.path()
+	}
+	return all, path, err
 }

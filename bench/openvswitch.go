@@ -15,9 +15,7 @@ import (
 // holds the underlay.
 func openvswitchGRE() system {
 	return system{
-		name:  "Open vSwitch userspace GRE",
-		group: "two hosts, GRE",
-		needs: ovs.Installed,
+		id: "ovs", name: "Open vSwitch userspace GRE", group: twoHosts, needs: ovs.Installed,
 		setUp: func(ctx context.Context, b *bed) (from, to container, err error) {
 			h, c, err := hosts(b)
 			if err != nil {
@@ -29,7 +27,7 @@ func openvswitchGRE() system {
 					return from, to, err
 				}
 			}
-			return container{c[0], addr1.Addr()}, container{c[1], addr2.Addr()}, nil
+			return containers(c, addr1, addr2)
 		},
 	}
 }
@@ -45,6 +43,7 @@ func ovsHost(ctx context.Context, b *bed, host, c *lab.NS, local netip.Prefix, r
 		return err
 	}
 	b.onClose(sw.Close)
+	b.switchedBy(host, sw.PIDs()...)
 	if err := b.Link(
 		lab.End{NS: c, Name: "eth1", Addrs: []netip.Prefix{inner}, MTU: tunnelMTU},
 		lab.End{NS: host, Name: "veth1", MTU: tunnelMTU},

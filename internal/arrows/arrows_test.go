@@ -53,6 +53,8 @@ var arrows = map[string][]string{
 	"internal/lab/ovs":     {"internal/lab"},
 	"internal/e2e":         {"*"},
 	"internal/conformance": {"internal/lab", "internal/lab/ovs"},
+	"internal/load":        {},
+	"internal/progress":    {},
 	"internal/testreport":  {},
 	"internal/arrows":      {},
 	"bench":                {"*"},
@@ -69,10 +71,12 @@ var foreign = map[string][]string{
 	"github.com/vishvananda/netlink": {"tap", "encap", "internal/control", "internal/lab", "internal/lab/probe", "internal/demo", "bench"},
 	"github.com/vishvananda/netns":   {"tap", "internal/control", "internal/lab", "internal/lab/probe", "bench"},
 	"go.yaml.in/yaml/v3":             {"internal/spec"},
+	"golang.zx2c4.com/wireguard":     {"bench"},
+	"gonum.org/v1/plot":              {"bench"},
 }
 
 // unlinked must be in no program that a user runs as a daemon, however indirectly.
-var unlinked = []string{"testing", "github.com/google/gopacket", "weft/internal/lab/ovs", "weft/internal/e2e", "weft/internal/conformance", "weft/bench"}
+var unlinked = []string{"testing", "github.com/google/gopacket", "weft/internal/lab/ovs", "weft/internal/e2e", "weft/internal/conformance", "weft/bench", "golang.zx2c4.com/wireguard/device", "gonum.org/v1/plot"}
 
 // onlyTests are packages that nothing but tests imports.
 var onlyTests = []string{"internal/e2e", "internal/conformance", "bench", "cmd/weft", "internal/arrows", "internal/testreport"}

@@ -199,6 +199,14 @@ func (s *Switch) GRE(bridge, port string, remote netip.Addr, options ...string) 
 	return err
 }
 
+// PIDs returns the processes of both daemons.
+func (s *Switch) PIDs() (pids []int) {
+	for _, p := range s.procs {
+		pids = append(pids, p.PID())
+	}
+	return pids
+}
+
 // Close ends both daemons and waits for them. It may be called twice.
 func (s *Switch) Close() {
 	for i := len(s.procs) - 1; i >= 0; i-- {

@@ -1,0 +1,101 @@
+package load
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Place runs f on a thread inside a network namespace: what f opens belongs to
+// it. The method Do of a lab's namespace is one; nil is where the process is.
+type Place func(f func() error) error
+
+func (p Place) do(f func() error) error {
+	if p == nil {
+		return f()
+	}
+	return p(f)
+}
+
+// tick is how often a blocked socket looks whether its time is over.
+const tick = 20 * time.Millisecond
+
+// socket is a blocking descriptor that is used by one thread.
+type socket struct{ fd int }
+
+// take makes a socket of a connection, which it closes.
+func take(conn syscall.Conn) (socket, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return socket{-1}, err
+	}
+	s := socket{-1}
+	cerr := raw.Control(func(fd uintptr) {
+		if s.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			err = s.block()
+		}
+	})
+	if c, ok := conn.(net.Conn); ok {
+		_ = c.Close()
+	}
+	if err == nil {
+		err = cerr
+	}
+	if err != nil {
+		s.close()
+		return socket{-1}, fmt.Errorf("make socket: %w", err)
+	}
+	return s, nil
+}
+
+// block has reads and writes wait, but never longer than a tick.
+func (s socket) block() error {
+	tv := unix.NsecToTimeval(tick.Nanoseconds())
+	for _, opt := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
+		if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, opt, &tv); err != nil {
+			return err
+		}
+	}
+	return unix.SetNonblock(s.fd, false)
+}
+
+func (s socket) close() {
+	if s.fd >= 0 {
+		_ = unix.Close(s.fd)
+	}
+}
+
+// read returns 0 when the other end is done, and EAGAIN when a tick passed.
+func (s socket) read(b []byte) (int, error) { return s.call(syscall.SYS_READ, b) }
+
+func (s socket) write(b []byte) (int, error) { return s.call(syscall.SYS_WRITE, b) }
+
+func (s socket) call(nr uintptr, b []byte) (int, error) {
+	for {
+		n, _, errno := syscall.Syscall(nr, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// onThread runs f on a thread of its own and closes done behind it.
+func onThread(f func()) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() { // ends with f, which watches the time
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		f()
+	}()
+	return done
+}
