@@ -12,7 +12,7 @@ PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 
-.PHONY: help deps build demo test test-long race lint conformance fuzz bench bench-micro bench-docs cover clean
+.PHONY: help deps build demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-docs cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 		echo "== $$package $$target" && \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 	done
+
+fuzz-path: ## the whole frame path for a minute (FUZZTIME=30m and the like): any bytes, any virtio header, from containers and peers
+	$(GO) test -run '^$$' -fuzz '^FuzzFramePath$$' -fuzztime $(if $(filter file,$(origin FUZZTIME)),1m,$(FUZZTIME)) -fuzzminimizetime 1s ./dataplane
 
 bench: deps build ## weft beside kernel, Open vSwitch and wireguard-go (as root; BENCH='--rounds 3' and the like)
 	$(GO) run ./bench $(BENCH)

@@ -24,7 +24,8 @@ type fuzzed struct {
 	w                      *worker
 	wire                   *encaptest.Wire
 	guarded, free, open, b *station
-	tx                     uint64 // frames to peers, counted by sent
+	tx                     uint64   // frames to peers, counted by sent
+	defences               [][]byte // what defends the gateway of 10.1.0.0/24, IPv4 and IPv6
 }
 
 // outside is the testing.F of a fuzz target, of which most may not be called
@@ -79,6 +80,9 @@ func newFuzzed(t testing.TB) *fuzzed {
 	for prefix, peer := range map[string]uint16{"10.3.0.0/24": 1, "fd00:3::/64": 1, "10.4.0.0/24": 2} {
 		s.Routes(testVRF).Insert(netip.MustParsePrefix(prefix), fib.NextHop{Kind: fib.HopPeer, Dest: fib.PeerDest(peer)})
 	}
+	advert := make([]byte, header.NeighbourLen)
+	header.PutNeighbourAdvert(advert, 0, netip.Addr{}, gatewayMAC(1), netip.MustParseAddr("fd00:1::1"), header.NDPRouter|header.NDPOverride)
+	z.defences = [][]byte{header.GratuitousARP(gatewayMAC(1), netip.MustParseAddr("10.1.0.1")), advert}
 	z.guarded = attach(t, s, ids[0], 1, func(c *PortConfig) { c.Addrs = addrs("10.1.0.2", "fd00:1::2") })
 	z.free = attach(t, s, ids[0], 2, allowSpoof)
 	z.open = attach(t, s, ids[1], 3)
@@ -242,6 +246,9 @@ func (z *fuzzed) judge(t *testing.T, frame []byte) {
 	switch mac {
 	case z.guarded.mac:
 	case gatewayMAC(1), gatewayMAC(2):
+		if slices.ContainsFunc(z.defences, func(d []byte) bool { return bytes.Equal(d, frame) }) {
+			return
+		}
 		own = own[:2]
 	case testHostMAC:
 		own = append(own, header.LinkLocal(testHostMAC))

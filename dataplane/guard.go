@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"weft/fib"
 	"weft/internal/drop"
@@ -97,6 +98,7 @@ func (w *worker) posesAsGateway(f *frame, eth header.Ethernet) bool {
 	source, target := policy.Claims(eth)
 	switch {
 	case gw.has(target):
+		w.defend(f, eth)
 		return true
 	case gw.has(source):
 		if typ, _ := eth.L3(); typ != header.TypeARP && f.from.IsPeer() {
@@ -108,16 +110,61 @@ func (w *worker) posesAsGateway(f *frame, eth header.Ethernet) bool {
 	return false
 }
 
-// defend answers an ARP packet whose sender claims the gateway's address: to
-// the claimer alone, since nobody else will hear the claim (RFC 5227 section 2.4).
+// defend answers an ARP packet or a neighbour advertisement that claims the
+// gateway's address, where defending is due. It announces the address to every
+// container, and to the peer that the claim came from, which may have heard it
+// elsewhere. Nobody else did.
 func (w *worker) defend(f *frame, eth header.Ethernet) {
+	d := f.domain
 	typ, off := eth.L3()
-	if typ != header.TypeARP || off != header.EthernetLen {
+	if off != header.EthernetLen { // in a VLAN: another segment
 		return
 	}
-	if a, ok := header.ParseARP(eth[off:]); ok && f.domain.gw.has(a.SenderAddr()) {
-		w.replyARP(f, f.domain.gw.mac, a.SenderAddr(), a)
+	source, target := policy.Claims(eth)
+	claimed := target
+	if typ == header.TypeARP {
+		claimed = source
 	}
+	if !d.gw.has(claimed) || !d.defence.due(claimed, w.now) {
+		return
+	}
+	var index uint16
+	var b []byte
+	if claimed.Is4() {
+		index, b = w.compose(header.EthernetLen+header.ARPLen, d)
+		header.PutEthernet(b, header.Broadcast, d.gw.mac, header.TypeARP)
+		header.ARPFields{ // RFC 5227 section 1.1: an announcement
+			Op: header.ARPRequest, SenderMAC: d.gw.mac, SenderAddr: claimed, TargetAddr: claimed,
+		}.Put(b[header.EthernetLen:])
+	} else {
+		index, b = w.compose(header.NeighbourLen, d)
+		header.PutNeighbourAdvert(b, 0, netip.Addr{}, d.gw.mac, claimed, header.NDPRouter|header.NDPOverride)
+	}
+	for _, p := range d.ports {
+		w.total.generated.Add(1)
+		w.emit(index, fib.PortDest(uint16(p.id)))
+	}
+	if f.from.IsPeer() {
+		w.reply(index, f)
+	}
+}
+
+// defendEvery is how long a defence lasts, in seconds (RFC 5227 section 2.4,
+// DEFEND_INTERVAL): two that claim one address would else never stop.
+const defendEvery = 10
+
+// defence holds the seconds in which the gateway's IPv4 and IPv6 address were
+// last defended; 0: never. All workers share it.
+type defence [2]atomic.Uint32
+
+// due reports whether a is to be defended at second now, and takes note of it.
+func (d *defence) due(a netip.Addr, now uint32) bool {
+	last := &d[0]
+	if a.Is6() {
+		last = &d[1]
+	}
+	was := last.Load()
+	return (was == 0 || !before(now, was+defendEvery)) && last.CompareAndSwap(was, now)
 }
 
 // learn notes that a station is behind a port that may learn. Beyond

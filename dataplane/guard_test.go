@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -50,12 +51,21 @@ func sixOther(src string, f []byte) []byte {
 	return f
 }
 
+// undefended keeps the switch from defending gateways for a while: TestDefend
+// looks at that.
+func (r *routed) undefended(d DomainID) {
+	for i := range r.snapshot.Load().domain(d).defence {
+		r.snapshot.Load().domain(d).defence[i].Store(r.Now() + 1000)
+	}
+}
+
 // TestGuardedPort has a container of 10.1.0.2 lie to its neighbour on the same
 // network (conformance F15, B27, B28, A05 to A07, A18; the table of frames is
 // internal/policy's).
 func TestGuardedPort(t *testing.T) {
 	r := newRouted(t, Config{})
 	c := attach(t, r.Switch, r.d1, 3, func(c *PortConfig) { c.Addrs = addrs("10.1.0.3", "fd00:1::3") })
+	r.undefended(r.d1)
 	me, gw := r.a.mac, gatewayMAC(1)
 	body := make([]byte, 40)
 	dhcp := func() []byte {
@@ -120,6 +130,7 @@ func TestGatewayIsNobodysElse(t *testing.T) {
 	}
 	free := attach(t, r.Switch, r.d2, 5, allowSpoof)
 	open := attach(t, r.Switch, r.d2, 6)
+	r.undefended(r.d2)
 	body, gw := make([]byte, 40), gatewayMAC(2)
 	for _, tt := range []struct {
 		name  string
@@ -341,5 +352,60 @@ func BenchmarkMACFlood(b *testing.B) {
 	b.Run("after", pass)
 	if got := s.FDB(d).Lookup(0x0600_0000_0002); got != fib.PortDest(uint16(to.id)) {
 		b.Errorf("the neighbour is at %v", got)
+	}
+}
+
+// TestDefend is conformance A05, and the same for neighbour advertisements:
+// whoever claims the gateway's address, the containers are told once in 10 s who
+// has it, and nobody learns otherwise.
+func TestDefend(t *testing.T) {
+	const me header.MAC = 0x0200_0000_0001
+	defences := newFuzzed(t).defences
+	claims := map[string]struct{ claim, defence []byte }{
+		"ARP": {arpFrame(1, header.Broadcast, me, me, "10.1.0.1", "10.1.0.1"), defences[0]},
+		"ND":  {sixOther("fd00:1::2", advert(me, "fd00:1::1")), defences[1]},
+	}
+	for name, c := range claims {
+		t.Run(name, func(t *testing.T) {
+			z := newFuzzed(t)
+			z.w.snap = z.snapshot.Load()
+			hear := func(want int) {
+				t.Helper()
+				for _, st := range []*station{z.guarded, z.free, z.b} {
+					for i := range want {
+						if _, got := st.Recv(0); !bytes.Equal(got, c.defence) {
+							t.Errorf("port %d, frame %d: got %x\nwant %x", st.id, i, got, c.defence)
+						}
+					}
+					if _, got := st.Recv(0); got != nil {
+						t.Errorf("port %d heard %x too", st.id, got)
+					}
+				}
+				if _, got := z.open.Recv(0); got != nil {
+					t.Errorf("the other network heard %x", got)
+				}
+			}
+			z.send(c.claim, c.claim, c.claim)
+			hear(1)
+			if n := z.PortStats(z.guarded.id).Drops[drop.L2Spoof]; n != 3 {
+				t.Errorf("%d claims dropped, want 3", n)
+			}
+			z.second.Add(defendEvery - 1)
+			z.send(c.claim)
+			hear(0)
+			z.second.Add(1)
+			z.send(c.claim)
+			hear(1)
+			// From a peer, which may have heard it elsewhere.
+			z.second.Add(defendEvery)
+			z.wire.Inject(outer(addr2, addr1, append([]byte("\x20\x00\x65\x58\x00\x00\x00\x01"), c.claim...)))
+			z.step(nil)
+			hear(1)
+			sent := z.sent()
+			if len(sent) != 1 || !bytes.HasSuffix(sent[0], c.defence) {
+				t.Errorf("to the peer: %x", sent)
+			}
+			z.check(t)
+		})
 	}
 }

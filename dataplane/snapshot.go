@@ -73,6 +73,7 @@ type domain struct {
 	gw       *gateway // nil: none
 	attached map[netip.Addr]*port
 	neigh    *neighbours
+	defence  *defence
 }
 
 // clone returns a copy of s whose slices and maps may be changed.

@@ -205,7 +205,7 @@ func (s *Switch) AddDomain(cfg DomainConfig) (DomainID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add domain: %w", err)
 	}
-	d := &domain{id: DomainID(id), key: cfg.Key, neigh: new(neighbours)}
+	d := &domain{id: DomainID(id), key: cfg.Key, neigh: new(neighbours), defence: new(defence)}
 	d.fdb = fib.NewFDB(fib.FDBConfig{Capacity: cfg.Capacity, Ageing: uint32(cfg.Ageing / time.Second)})
 	d.configure(next, cfg)
 	next.setDomain(d)

@@ -76,7 +76,10 @@ func (o option) set(fd int) error { return setOption(fd, o.level, o.option, o.va
 // what the host believes of the path (raw_err in net/ipv4/raw.c, ip_sk_accept_pmtu).
 // Over IPv6 nothing keeps the kernel from that where errors are to be queued
 // (rawv6_err in net/ipv6/raw.c): other traffic of the host to the peer may be cut
-// down to 1280 bytes. What is sent from here minds neither.
+// down to 1280 bytes. It may be so without this socket too: the kernel believes a
+// "packet too big" about any ping, sent or not (icmpv6_err in net/ipv6/icmp.c), so
+// reading errors in another way would win nothing. What is sent from here minds
+// neither.
 func receiveOptions(v6 bool) []option {
 	if v6 {
 		return []option{{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, "IPV6_RECVTCLASS"}} // the outer header is not delivered

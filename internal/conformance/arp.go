@@ -47,7 +47,8 @@ func arpND() section {
 	add("A04", "gratuitous request: flooded", "h", h(bc, arp(1, hMAC, "10.13.0.8", zero, "10.13.0.8")), "forward: g p2")
 	add("A04", "gratuitous reply: flooded", "h", h(bc, arp(2, hMAC, "10.13.0.8", hMAC, "10.13.0.8")), "forward: g p2")
 	add("A05", "gratuitous request for the gateway's address: defended, told to nobody", "h",
-		h(bc, arp(1, hMAC, "10.13.0.1", zero, "10.13.0.1")), "ARP reply 10.13.0.1 is at "+gwG+" (l2_spoof)")
+		h(bc, arp(1, hMAC, "10.13.0.1", zero, "10.13.0.1")), "ARP request for 10.13.0.1 from 10.13.0.1, broadcast: g h (l2_spoof)")
+	add("A05", "the same again within 10 s", "h", h(bc, arp(1, hMAC, "10.13.0.1", zero, "10.13.0.1")), "drop l2_spoof")
 	add("A06", "reply whose sender is broadcast", "r1", with(ask("10.1.0.9", "10.1.0.1"), func(b []byte) { copy(b, mac(gw1)); b[21] = 2; copy(b[22:], mac(bc)) }), "drop arp_bad")
 	add("A07", "sender MAC is not the frame's", "r1", eth(bc, host1MAC, 0x0806, arp(1, other, "10.1.0.9", zero, "10.1.0.1")), "drop arp_bad",
 		linuxWhy("does not compare them"))
