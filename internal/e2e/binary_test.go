@@ -20,6 +20,13 @@ import (
 var scratch string // removed when the tests are over
 
 func TestMain(m *testing.M) {
+	if ifname := os.Getenv(rawSenderEnv); ifname != "" {
+		if err := beRawSender(ifname); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "weft"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
