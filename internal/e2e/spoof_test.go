@@ -175,7 +175,7 @@ func amplify(t *testing.T, h *Host, out *rawSender, from, to *station) {
 	}
 	n := 0
 	for _, c := range wire.stop() {
-		if c.outgoing && len(c.data) > 34 && c.data[23] == 47 && hasInside(c.data, f[:12]) {
+		if c.outgoing && len(c.data) > 34 && hasInside(c.data, f) {
 			n++
 		}
 	}
@@ -184,10 +184,15 @@ func amplify(t *testing.T, h *Host, out *rawSender, from, to *station) {
 	}
 }
 
-// hasInside reports whether a GRE datagram carries a frame with these addresses.
-func hasInside(datagram, addresses []byte) bool {
+// hasInside reports whether a GRE datagram carries a TCP segment with the
+// addresses and ports of a super-frame.
+func hasInside(datagram, f []byte) bool {
 	const at = 14 + 20 + 8
-	return len(datagram) >= at+12 && string(datagram[at:at+12]) == string(addresses)
+	if len(datagram) < at+38 || datagram[23] != 47 {
+		return false
+	}
+	got := datagram[at:]
+	return string(got[:14]) == string(f[:14]) && got[23] == 6 && string(got[26:38]) == string(f[26:38])
 }
 
 // hears reports whether a frame came in.
