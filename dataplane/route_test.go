@@ -369,7 +369,7 @@ func TestNextHopUnreachable(t *testing.T) {
 // TestRouteTooBig reports what does not fit, and cuts what may be cut.
 func TestRouteTooBig(t *testing.T) {
 	r := newRouted(t, Config{})
-	if err := r.SetPortMTU(r.b.id, 1300); err != nil {
+	if err := r.SetPort(r.b.id, addrs("10.2.0.2", "fd00:2::2"), 1300); err != nil {
 		t.Fatal(err)
 	}
 	body := make([]byte, 1400)
@@ -409,7 +409,7 @@ func TestRouteTooBig(t *testing.T) {
 // TestClampMSS lowers what a SYN offers when it is routed into a smaller MTU.
 func TestClampMSS(t *testing.T) {
 	r := newRouted(t, Config{})
-	if err := r.SetPortMTU(r.b.id, 1300); err != nil {
+	if err := r.SetPort(r.b.id, addrs("10.2.0.2", "fd00:2::2"), 1300); err != nil {
 		t.Fatal(err)
 	}
 	for _, options := range [][]byte{{2, 4, 0x05, 0xb4}, {1, 2, 4, 0x05, 0xb4, 1, 1, 1}} { // even and odd place

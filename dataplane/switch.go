@@ -344,23 +344,6 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	return p.id, nil
 }
 
-// SetPortMTU changes the MTU that frames from and to the port are held to.
-func (s *Switch) SetPortMTU(id PortID, mtu int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := s.snapshot.Load().clone()
-	was := next.port(id)
-	if was == nil {
-		return fmt.Errorf("set port MTU: no port %d", id)
-	}
-	p := *was
-	p.mtu = mtu
-	next.ports[id] = &p
-	next.setDomain(next.domain(p.domain).withPorts(next))
-	s.publish(next)
-	return nil
-}
-
 // RemovePort stops reading the port's device, waits until no worker uses it,
 // and sweeps the FDB. Afterwards the caller may close the device.
 func (s *Switch) RemovePort(id PortID) error {

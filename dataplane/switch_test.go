@@ -109,7 +109,7 @@ func balanced(f Frames) bool {
 func TestBalanceUnderLoad(t *testing.T) {
 	s, d := testSwitch(t, Config{Workers: 2})
 	a, b := attach(t, s, d, 1), attach(t, s, d, 2)
-	if err := s.SetPortMTU(b.id, 1000); err != nil {
+	if err := s.SetPort(b.id, nil, 1000); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
@@ -292,7 +292,7 @@ func TestLearning(t *testing.T) {
 func TestSmallerPort(t *testing.T) {
 	s, d := testSwitch(t, Config{Workers: 1})
 	a, b := attach(t, s, d, 1), attach(t, s, d, 2)
-	if err := s.SetPortMTU(b.id, 1000); err != nil {
+	if err := s.SetPort(b.id, nil, 1000); err != nil {
 		t.Fatal(err)
 	}
 	a.Send(offload.Header{}, testFrame(b.mac, a.mac, 1001))

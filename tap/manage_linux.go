@@ -48,26 +48,6 @@ func Stats(ns Namespace, ifName string) (txDropped uint64, err error) {
 	return txDropped, nil
 }
 
-// SetMTU changes the MTU of the TAP in ns, to 68 to 65,521. Below 1,280 the
-// kernel takes IPv6 off the interface, addresses and settings included. Errors
-// wrap ErrNoNamespace and ErrNoTAP.
-func SetMTU(ns Namespace, ifName string, mtu int) error {
-	err := ns.enter(func(h *netlink.Handle) error {
-		link, err := findTAP(h, ifName)
-		if err != nil {
-			return err
-		}
-		if mtu < minMTU || mtu > maxMTU {
-			return fmt.Errorf("%d is out of range: want %d to %d", mtu, minMTU, maxMTU)
-		}
-		return h.LinkSetMTU(link, mtu)
-	})
-	if err != nil {
-		return fmt.Errorf("set MTU of TAP %s in %s: %w", ifName, ns.Path, err)
-	}
-	return nil
-}
-
 // isGone reports whether err says that a descriptor's TAP is gone, or the
 // descriptor itself.
 func isGone(err error) bool { return errors.Is(err, unix.EBADFD) || errors.Is(err, unix.EBADF) }

@@ -36,28 +36,6 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-func TestSetMTU(t *testing.T) {
-	c := newContainer(t)
-	ns := c.open()
-	c.create(testConfig("10.1.1.2/24"))
-	for _, mtu := range []int{minMTU, 9000, maxMTU} {
-		if err := SetMTU(ns, "eth1", mtu); err != nil {
-			t.Errorf("SetMTU(%d): %v", mtu, err)
-		}
-		if got := c.link("eth1").Attrs().MTU; got != mtu {
-			t.Errorf("MTU = %d, want %d", got, mtu)
-		}
-	}
-	for _, mtu := range []int{minMTU - 1, maxMTU + 1} {
-		if err := SetMTU(ns, "eth1", mtu); err == nil {
-			t.Errorf("SetMTU(%d) was taken", mtu)
-		}
-	}
-	if err := SetMTU(ns, "eth9", 1400); !errors.Is(err, ErrNoTAP) {
-		t.Errorf("SetMTU of no interface = %v, want ErrNoTAP", err)
-	}
-}
-
 // What the container sends beyond the queue's 1,000 frames is counted.
 func TestStats(t *testing.T) {
 	c := newContainer(t)

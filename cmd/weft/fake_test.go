@@ -78,13 +78,19 @@ func (f *fake) AddNetwork(n spec.Network) (spec.NetworkStatus, error) {
 	return spec.NetworkStatus{Name: n.Name, ID: n.ID, Prefixes: n.Prefixes, Gateways: n.Gateways, MTU: 1450}, nil
 }
 
-func (f *fake) SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error) {
+func (f *fake) SetNetwork(name string, ch spec.NetworkChange, dryRun bool) (spec.NetworkSet, error) {
 	if name != "blue" {
-		return spec.NetworkStatus{}, unknown(name)
+		return spec.NetworkSet{}, unknown(name)
 	}
 	n := spec.Network{Name: name, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}.With(ch)
-	f.note("SetNetwork %s", n)
-	return spec.NetworkStatus{Name: name, ID: 4711, Prefixes: n.Prefixes, MTU: n.MTU}, n.Validate()
+	f.note("SetNetwork %s %t", n, dryRun)
+	set := spec.NetworkSet{NetworkStatus: spec.NetworkStatus{Name: name, ID: 4711, Prefixes: n.Prefixes, MTU: n.MTU}}
+	if ch.Prefixes != nil {
+		was := spec.PortPlace{Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16")}, MTU: 1450, Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}}
+		now := spec.PortPlace{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/16")}, MTU: 1400}
+		set.Ports = []spec.PortChange{{Name: "web", Was: was, Now: now}}
+	}
+	return set, n.Validate()
 }
 
 func (f *fake) RemoveNetwork(name string, force bool) error {

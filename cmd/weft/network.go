@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -45,30 +46,46 @@ it the same name, or the same id.`,
 
 func networkSet(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "set NAME --OPTION VALUE...",
-		Short: "Change a network",
+		Use:   "set NAME [PREFIX[,PREFIX6][,OPTION=VALUE]...]",
+		Short: "Change a network, and its containers with it",
 		Long: `Change properties of a network; those that are not named stay. "none" takes a
-gateway, vrf or range away; 0 puts mtu or ageing back to the default. A new MTU
-is set in the attached containers too.`,
+gateway, vrf or range away; 0 puts mtu or ageing back to the default.
+
+The containers follow: addresses, default routes and MTU are changed inside
+them, on the same interface. With other prefixes, named all, addresses keep
+their host part where the length is the same; those that a prefix still has
+stay; all others get the next free one. Either all of it is done or nothing.`,
 		Example: `  weft network set blue --mtu 1400 --ageing 60
-  weft network set blue --gateway none`,
-		Args:              wantArgs(1, 1),
+  weft network set blue --gateway none
+  weft network set blue 10.9.0.0/16 --dry-run
+  weft network set blue 10.9.0.0/16,fd00:9::/64`,
+		Args:              wantArgs(1, 2),
 		ValidArgsFunction: a.completeArgs(networkNames),
 	}
 	networkOptions(cmd.Flags())
+	dryRun := cmd.Flags().Bool("dry-run", false, "only say what would change")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkName("network", args[0]); err != nil {
 			return err
 		}
-		ch, err := spec.ChangeFrom(optionItems(cmd.Flags()))
+		var items []string
+		if len(args) > 1 {
+			items = strings.Split(args[1], ",")
+		}
+		ch, err := spec.ChangeFrom(append(items, optionItems(cmd.Flags())...))
 		if err != nil {
 			return usageError{fmt.Errorf("network %q: %w", args[0], err)}
 		}
-		got, err := a.client().SetNetwork(cmd.Context(), args[0], ch)
+		got, err := a.client().SetNetwork(cmd.Context(), args[0], ch, *dryRun)
 		if err != nil {
 			return err
 		}
-		return a.printNetwork(got)
+		return a.print(got, func(w io.Writer) {
+			networkLine(w, got.NetworkStatus)
+			for _, p := range got.Ports {
+				fmt.Fprintln(w, " ", oneLine(p.Name+": "+placeChange(p.Was, p.Now)))
+			}
+		})
 	}
 	return cmd
 }
@@ -116,13 +133,30 @@ func networkTable(w io.Writer, first string, ns []spec.NetworkStatus) {
 }
 
 func (a *app) printNetwork(n spec.NetworkStatus) error {
-	return a.print(n, func(w io.Writer) {
-		line := fmt.Sprintf("%s: %s, id %d, MTU %d", n.Name, join(n.Prefixes), n.ID, n.MTU)
-		if len(n.Gateways) > 0 {
-			line += ", gateway " + join(n.Gateways)
+	return a.print(n, func(w io.Writer) { networkLine(w, n) })
+}
+
+func networkLine(w io.Writer, n spec.NetworkStatus) {
+	line := fmt.Sprintf("%s: %s, id %d, MTU %d", n.Name, join(n.Prefixes), n.ID, n.MTU)
+	if len(n.Gateways) > 0 {
+		line += ", gateway " + join(n.Gateways)
+	}
+	fmt.Fprintln(w, oneLine(line))
+}
+
+// placeChange names what is different between two places.
+func placeChange(was, now spec.PortPlace) string {
+	var list []string
+	add := func(what, was, now string) {
+		if was != now {
+			list = append(list, what+cmp.Or(was, "none")+" -> "+cmp.Or(now, "none"))
 		}
-		fmt.Fprintln(w, oneLine(line))
-	})
+	}
+	add("", join(was.Addresses), join(now.Addresses))
+	add("gateway ", join(was.Gateways), join(now.Gateways))
+	add("MTU ", fmt.Sprint(was.MTU), fmt.Sprint(now.MTU))
+	add("MAC ", was.MAC.String(), now.MAC.String())
+	return strings.Join(list, ", ")
 }
 
 // networkOptions adds the options that a network can be made with and changed in.

@@ -64,6 +64,12 @@ func network(n spec.NetworkStatus) spec.NetworkStatus {
 	return n
 }
 
+func networkSet(n spec.NetworkSet) spec.NetworkSet {
+	n.NetworkStatus = network(n.NetworkStatus)
+	n.Ports = sorted(n.Ports, same, func(a, b spec.PortChange) int { return cmp.Compare(a.Name, b.Name) })
+	return n
+}
+
 func port(p spec.PortStatus) spec.PortStatus {
 	p.Addresses = notNil(p.Addresses)
 	return p

@@ -48,18 +48,14 @@ func (c *Client) AddNetwork(ctx context.Context, n spec.Network) (got spec.Netwo
 	return got, c.do(ctx, http.MethodPost, "/v1/networks", n, &got)
 }
 
-// SetNetwork changes a network.
-func (c *Client) SetNetwork(ctx context.Context, name string, ch spec.NetworkChange) (got spec.NetworkStatus, err error) {
-	return got, c.do(ctx, http.MethodPatch, "/v1/networks/"+url.PathEscape(name), ch, &got)
+// SetNetwork changes a network and its ports; with dryRun it only says what would change.
+func (c *Client) SetNetwork(ctx context.Context, name string, ch spec.NetworkChange, dryRun bool) (got spec.NetworkSet, err error) {
+	return got, c.do(ctx, http.MethodPatch, "/v1/networks/"+url.PathEscape(name)+query("dry_run", yes(dryRun)), ch, &got)
 }
 
 // RemoveNetwork removes a network, with its ports where force is set.
 func (c *Client) RemoveNetwork(ctx context.Context, name string, force bool) error {
-	q := ""
-	if force {
-		q = "?force=true"
-	}
-	return c.do(ctx, http.MethodDelete, "/v1/networks/"+url.PathEscape(name)+q, nil, nil)
+	return c.do(ctx, http.MethodDelete, "/v1/networks/"+url.PathEscape(name)+query("force", yes(force)), nil, nil)
 }
 
 // Ports returns the ports, sorted by name.
@@ -146,6 +142,14 @@ func (c *Client) FlushFDB(ctx context.Context, network string) (int, error) {
 // Drops returns every drop reason with its count.
 func (c *Client) Drops(ctx context.Context) (ds []spec.Drop, err error) {
 	return ds, c.do(ctx, http.MethodGet, "/v1/drops", nil, &ds)
+}
+
+// yes returns true as a parameter of query, and false as none.
+func yes(v bool) string {
+	if v {
+		return "true"
+	}
+	return ""
 }
 
 // query returns the pairs as the end of a URL, without those that are empty.

@@ -13,7 +13,7 @@ type Control interface {
 
 	Networks() []spec.NetworkStatus
 	AddNetwork(n spec.Network) (spec.NetworkStatus, error)
-	SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error)
+	SetNetwork(name string, ch spec.NetworkChange, dryRun bool) (spec.NetworkSet, error)
 	RemoveNetwork(name string, force bool) error
 
 	Ports() []spec.PortStatus

@@ -38,6 +38,11 @@ var (
 		Name: "web", Network: "blue", Kind: "tap", Target: "netns:web", IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16")},
 		MTU: 1450, Up: true, RxFrames: 1, TxFrames: 2, RxBytes: 3, TxBytes: 4,
 	}
+	aChange = spec.PortChange{
+		Name: "web", Target: "netns:web",
+		Was: spec.PortPlace{IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: aPort.Addresses, Gateways: aNetwork.Gateways, MTU: 1450},
+		Now: spec.PortPlace{IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: aPort.Addresses, Gateways: []netip.Addr{}, MTU: 1300},
+	}
 	aPeer = spec.PeerStatus{
 		Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", State: "up", Reason: "heard 1 s ago", MTU: 1450, RxFrames: 5, TxFrames: 6,
 		Networks: []string{"blue"}, Origin: "declared",
@@ -71,8 +76,8 @@ func (f *fake) Networks() []spec.NetworkStatus {
 
 func (f *fake) AddNetwork(n spec.Network) (spec.NetworkStatus, error) { return aNetwork, f.note(n) }
 
-func (f *fake) SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error) {
-	return aNetwork, f.note(name, ch)
+func (f *fake) SetNetwork(name string, ch spec.NetworkChange, dryRun bool) (spec.NetworkSet, error) {
+	return spec.NetworkSet{NetworkStatus: aNetwork, Ports: []spec.PortChange{aChange}}, f.note(name, ch, dryRun)
 }
 
 func (f *fake) RemoveNetwork(name string, force bool) error { return f.note(name, force) }

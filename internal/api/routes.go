@@ -32,20 +32,24 @@ var routes = []route{
 		got, err := c.AddNetwork(n)
 		return network(got), err
 	}},
-	{"PATCH /v1/networks/{name}", nil, func(c Control, r *http.Request) (any, error) {
+	{"PATCH /v1/networks/{name}", []string{"dry_run"}, func(c Control, r *http.Request) (any, error) {
+		dryRun, err := flagOf(r, "dry_run")
+		if err != nil {
+			return nil, err
+		}
 		var ch spec.NetworkChange
 		if err := decode(r, &ch); err != nil {
 			return nil, err
 		}
-		got, err := c.SetNetwork(r.PathValue("name"), ch)
-		return network(got), err
+		got, err := c.SetNetwork(r.PathValue("name"), ch, dryRun)
+		return networkSet(got), err
 	}},
 	{"DELETE /v1/networks/{name}", []string{"force"}, func(c Control, r *http.Request) (any, error) {
-		force := r.URL.Query().Get("force")
-		if !slices.Contains([]string{"", "true", "false"}, force) {
-			return nil, badRequest("force is true or false, not %q", force)
+		force, err := flagOf(r, "force")
+		if err != nil {
+			return nil, err
 		}
-		return nil, c.RemoveNetwork(r.PathValue("name"), force == "true")
+		return nil, c.RemoveNetwork(r.PathValue("name"), force)
 	}},
 
 	{"GET /v1/ports", nil, func(c Control, r *http.Request) (any, error) { return ports(c.Ports()), nil }},
@@ -144,6 +148,15 @@ type requestError struct{ error }
 
 func badRequest(format string, args ...any) error {
 	return requestError{fmt.Errorf(format, args...)}
+}
+
+// flagOf returns the parameter name, which is true or false; false where it is missing.
+func flagOf(r *http.Request, name string) (bool, error) {
+	v := r.URL.Query().Get(name)
+	if !slices.Contains([]string{"", "true", "false"}, v) {
+		return false, badRequest("%s is true or false, not %q", name, v)
+	}
+	return v == "true", nil
 }
 
 // decode reads the body as one JSON value without unknown fields.

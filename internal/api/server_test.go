@@ -149,8 +149,8 @@ func TestClientMirrorsControl(t *testing.T) {
 	same("Networks", networks, err, []spec.NetworkStatus{aNetwork})
 	network, err := c.AddNetwork(ctx, n)
 	same("AddNetwork", network, err, aNetwork)
-	network, err = c.SetNetwork(ctx, "blue", ch)
-	same("SetNetwork", network, err, aNetwork)
+	set, err := c.SetNetwork(ctx, "blue", ch, true)
+	same("SetNetwork", set, err, spec.NetworkSet{NetworkStatus: aNetwork, Ports: []spec.PortChange{aChange}})
 	none("RemoveNetwork", c.RemoveNetwork(ctx, "blue", true))
 	none("RemoveNetwork", c.RemoveNetwork(ctx, "a/b?c", false))
 	ports, err := c.Ports(ctx)
@@ -187,7 +187,7 @@ func TestClientMirrorsControl(t *testing.T) {
 	same("Status", s.Degraded[0].Why, err, "silent")
 
 	want := []any{
-		n, "blue", ch, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
+		n, "blue", ch, true, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
 		"red", "", netip.MustParseAddr("fd00::1"), "red", route, route.Prefix, "", "blue", "",
 		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue",
 	}

@@ -13,7 +13,7 @@ import (
 // asked for, when they lie in the network and nobody has them, else the next
 // free one of each prefix.
 func (c *Controller) chooseAddresses(n *network, asked []spec.Address) ([]netip.Prefix, error) {
-	pools, err := c.pools(n, nil)
+	pools, err := c.pools(n)
 	if err != nil {
 		return nil, err
 	}

@@ -78,11 +78,7 @@ func (c *Controller) attachNew(n *network, t target, ns tap.Namespace, a spec.At
 	if err := c.commit(func() { c.endpoints[ep.key()] = ep }, undo); err != nil {
 		return nil, err
 	}
-	err = c.plug(ep)
-	if errors.Is(err, tap.ErrNameTaken) && !c.known(ep) {
-		err = c.plugLost(ep, n)
-	}
-	if err != nil {
+	if err := c.plugNew(ep, n); err != nil {
 		if cerr := c.commit(undo, func() {}); cerr != nil {
 			c.log.Error("failed attach stays in the state file", "network", ep.Network, "port", ep.Target, "err", cerr)
 		}
@@ -127,6 +123,15 @@ func (c *Controller) attachAgain(n *network, ep *endpoint, ns tap.Namespace) err
 	}
 	c.log.Info("port attached again", "network", ep.Network, "port", ep.Target, "mac", ep.MAC, "addresses", ep.Addresses)
 	return nil
+}
+
+// plugNew is plug for an endpoint that the state may have lost.
+func (c *Controller) plugNew(ep *endpoint, n *network) error {
+	err := c.plug(ep)
+	if errors.Is(err, tap.ErrNameTaken) && !c.known(ep) {
+		err = c.plugLost(ep, n)
+	}
+	return err
 }
 
 // plug makes ep's TAP and gives it a port of the switch.
@@ -199,6 +204,7 @@ func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
 	c.locked(func() {
 		ep.dev, ep.port, ep.forget, ep.down = dev, id, forget, ""
 		ep.dropped, ep.droppedBase = 0, base
+		ep.Former = nil
 	})
 	c.restoreStatics(ep)
 	return nil
@@ -280,8 +286,8 @@ func (c *Controller) detach(ep *endpoint) error {
 	var err error
 	if dev := c.disconnect(ep, "it is being detached"); dev != nil {
 		err = c.sys.remove(dev)
-	} else if ep.Life.BootID == c.boot && !c.ended(ep) { // it is down, but a TAP may be left
-		err = c.sys.removeIn(ep.namespace(), ep.IfName)
+	} else {
+		err = c.removeLeft(ep)
 	}
 	if err != nil {
 		return err

@@ -62,7 +62,8 @@ type Controller struct {
 	domains   map[string]domain // what the switch knows of the networks, by name
 	endpoints map[endpointKey]*endpoint
 	statics   []staticRecord
-	links     linkMTUs // as last seen
+	leaving   []endpointRecord // whose TAPs are being removed
+	links     linkMTUs         // as last seen
 	faults    faults
 	lostGone  uint64 // what the kernel dropped at ports that are gone
 	silent    bool   // closing: nothing is announced any more
@@ -170,8 +171,10 @@ func (c *Controller) start() (err error) {
 	c.store.sweep()
 	c.noteBadState(problem)
 	m.say(c.log)
+	c.removeLeaving(old.Leaving)
 	c.restorePeerStatics()
 	c.restore(old.Endpoints)
+	c.followDeclared(old.Networks)
 	if err := c.save(); err != nil { // frames flow all the same; status says so
 		c.log.Error("state was not written", "err", err)
 	}
@@ -270,7 +273,7 @@ func (c *Controller) save() error {
 
 // state returns what is to outlive the daemon, in an order that depends on nothing else.
 func (c *Controller) state() *state {
-	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Routes: []routeRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics)}
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Routes: []routeRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving}
 	for _, name := range sortedKeys(c.networks) {
 		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
 	}

@@ -219,6 +219,19 @@ func (c *Controller) restorePeerStatics() {
 	}
 }
 
+// staticDest returns where s leads to; false for a port that is down.
+func (c *Controller) staticDest(s staticRecord) (fib.Dest, bool) {
+	if p := c.peers[s.Peer]; p != nil && s.Peer != "" {
+		return fib.PeerDest(uint16(p.id)), true
+	}
+	for _, ep := range c.endpoints {
+		if ep.Network == s.Network && ep.Target == s.Target && ep.dev != nil {
+			return fib.PortDest(uint16(ep.port)), true
+		}
+	}
+	return 0, false
+}
+
 func (c *Controller) setStatic(s staticRecord, dest fib.Dest) {
 	if table := c.sw.FDB(c.domains[s.Network].id); table == nil || !table.Set(s.MAC, dest, fib.Static) {
 		c.log.Warn("static FDB entry was not restored", "network", s.Network, "mac", s.MAC, "to", c.staticName(s))

@@ -93,7 +93,8 @@ func links(t *testing.T, ns *lab.NS) string {
 func TestAttachNetns(t *testing.T) {
 	l := lab.ForTest(t)
 	a, b := containerNetns(t, l, "a"), containerNetns(t, l, "b")
-	c := hostNetns(t, t.TempDir(), "blue=10.32.0.0/24,fd32::/64,gateway=10.32.0.1")
+	c := hostNetns(t, t.TempDir())
+	add(t, c, "blue=10.32.0.0/24,fd32::/64,gateway=10.32.0.1")
 	pa := attachNetns(t, c, ask(t, "blue", "netns:"+a.Name()))
 	pb := attachNetns(t, c, ask(t, "blue", "netns:"+b.Path(), "10.32.0.9/24", "fd32::9/64"))
 	for _, to := range pb.Addresses {
@@ -122,7 +123,7 @@ func TestAttachNetns(t *testing.T) {
 	_, err = c.Attach(ask(t, "blue", "netns:"+a.Name(), "10.32.0.50/24"))
 	wantError(t, err, "10.32.0.2/24", "10.32.0.50/24")
 	mtu := 1300
-	if _, err := c.SetNetwork("blue", spec.NetworkChange{MTU: &mtu}); err != nil {
+	if _, err := c.SetNetwork("blue", spec.NetworkChange{MTU: &mtu}, false); err != nil {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("eth1 %s 1300", pa.MAC); !strings.Contains(links(t, a), want) {

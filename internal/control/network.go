@@ -91,15 +91,18 @@ func (c *Controller) networkNamed(name string) (*network, error) {
 	return nil, fmt.Errorf("network %q does not exist: there is %s, or make it with weft network add", name, strings.Join(sortedKeys(c.networks), ", "))
 }
 
-// mtu returns the L3 MTU of new ports of n: what n says, else what fits the
-// underlay to all of its peers, but never less than IP asks of a link.
-func (c *Controller) mtu(n *network) int {
+// mtu returns the L3 MTU of new ports of n.
+func (c *Controller) mtu(n *network) int { return c.mtuIn(c.desired, n) }
+
+// mtuIn returns the L3 MTU of new ports of n, which is one of d: what n says, else
+// what fits the underlay to all of its peers, but never less than IP asks of a link.
+func (c *Controller) mtuIn(d desired, n *network) int {
 	if n.MTU != 0 {
 		return n.MTU
 	}
 	mtu := c.links.first - c.under.Overhead(false)
-	for _, p := range c.peers {
-		if p.shares(n.Name, c.networks) {
+	for _, p := range d.peers {
+		if p.shares(n.Name, d.networks) {
 			mtu = min(mtu, c.peerMTU(p))
 		}
 	}
@@ -117,30 +120,21 @@ func leastMTU(prefixes []netip.Prefix) int {
 }
 
 // pools returns the addresses of n, one pool per prefix, with all taken that
-// have a holder: gateways, and endpoints but for except.
-func (c *Controller) pools(n *network, except *endpoint) ([]*ipam.Pool, error) {
-	var pools []*ipam.Pool
+// have a holder: gateways, and endpoints.
+func (c *Controller) pools(n *network) ([]*ipam.Pool, error) {
+	pools, err := emptyPools(n)
+	if err != nil {
+		return nil, err
+	}
 	names := portNames(c.endpointList())
-	for _, prefix := range n.Prefixes {
-		r := n.Range
-		if r.From.Is4() != prefix.Addr().Is4() {
-			r = spec.Range{}
-		}
-		p, err := ipam.New(prefix, r.From, r.To)
-		if err != nil {
-			return nil, fmt.Errorf("network %q: %w", n.Name, err)
-		}
-		if gw, ok := n.gatewayFor(prefix.Addr()); ok {
-			_ = p.Claim(gw, "the network's gateway") // lies inside, as Validate saw to
-		}
-		for _, ep := range c.endpointsOf(n.Name) {
-			for _, a := range ep.Addresses {
-				if ep != except && prefix.Contains(a.Addr()) {
+	for _, ep := range c.endpointsOf(n.Name) {
+		for _, a := range ep.Addresses {
+			for _, p := range pools {
+				if p.Contains(a.Addr()) {
 					_ = p.Claim(a.Addr(), "port "+names[ep]) // was free when it was attached
 				}
 			}
 		}
-		pools = append(pools, p)
 	}
 	return pools, nil
 }

@@ -64,103 +64,74 @@ func (c *Controller) checkRoutes(n *network) error {
 	return nil
 }
 
-// SetNetwork changes properties of a network. A new MTU goes to its live ports
-// too, but for those that were attached with one of their own.
-func (c *Controller) SetNetwork(name string, ch spec.NetworkChange) (spec.NetworkStatus, error) {
+// SetNetwork changes properties of a network, and its ports with it: addresses
+// and default routes in the containers, and, where ch names an MTU, that of the
+// ports without one of their own. Either all of it is done or nothing; with dryRun
+// nothing is, and the answer tells what would be.
+func (c *Controller) SetNetwork(name string, ch spec.NetworkChange, dryRun bool) (spec.NetworkSet, error) {
 	end, err := c.begin()
 	if err != nil {
-		return spec.NetworkStatus{}, err
+		return spec.NetworkSet{}, err
 	}
 	defer end()
 	n, err := c.networkNamed(name)
 	if err != nil {
-		return spec.NetworkStatus{}, err
+		return spec.NetworkSet{}, err
 	}
-	was := *n
-	next := n.Network.With(ch)
-	if err := next.Validate(); err != nil {
-		return spec.NetworkStatus{}, err
+	next, t, err := c.planSetNetwork(n, ch)
+	if err != nil {
+		return spec.NetworkSet{}, err
 	}
-	next = settle(next)
-	if err := c.checkSetNetwork(n, next); err != nil {
-		return spec.NetworkStatus{}, err
+	got := spec.NetworkSet{Ports: []spec.PortChange{}}
+	names := portNames(c.endpointList())
+	for _, a := range t.alter {
+		if !a.same() {
+			got.Ports = append(got.Ports, a.portChange(names[a.ep]))
+		}
 	}
-	if !same(n.Network, next) {
-		if err := c.commit(func() { n.Network = next }, func() { *n = was }); err != nil {
-			return spec.NetworkStatus{}, fmt.Errorf("set network %q: %w", name, err)
+	if !dryRun && !t.empty(c) {
+		if err := c.carryOut(t); err != nil {
+			return spec.NetworkSet{}, Cured(fmt.Errorf("set network %q: nothing is changed: %w", name, err))
 		}
 		c.log.Info("network set", "network", name, "now", next.String())
-		if n.origin == declared && !n.kept {
-			c.log.Warn("declared network changed: the next start takes the declaration again", "network", name, "source", c.opt.Source)
-		}
 	}
-	if ch.MTU != nil {
-		if err := c.setPortMTUs(n); err != nil {
-			return spec.NetworkStatus{}, fmt.Errorf("set network %q: the network is changed, but %w", name, err)
-		}
-	}
-	return c.networkStatus(n), nil
+	got.NetworkStatus = c.networkStatus(next)
+	got.MTU = c.mtuIn(t.desired, next)
+	return got, nil
 }
 
-// checkSetNetwork refuses a change of n that other networks or its own ports
-// stand against.
-func (c *Controller) checkSetNetwork(n *network, next spec.Network) error {
+// planSetNetwork works out what a change of n leads to.
+func (c *Controller) planSetNetwork(n *network, ch spec.NetworkChange) (*network, *transition, error) {
+	want := n.Network.With(ch)
+	if err := want.Validate(); err != nil {
+		if ch.Prefixes != nil && (ch.Gateways == nil && len(want.Gateways) > 0 || ch.Range == nil && !want.Range.IsZero()) {
+			err = fmt.Errorf("%w: say where gateway and range are in the new prefix, or none, with --gateway and --range", err)
+		}
+		return nil, nil, err
+	}
+	next := &network{Network: settle(want), origin: n.origin, kept: n.kept}
+	if n.origin == declared && !n.kept && !same(n.Network, next.Network) {
+		return nil, nil, fmt.Errorf("network %q is declared in %s: change it there and restart weft run", n.Name, c.opt.Source)
+	}
+	if err := c.checkSetNetwork(n, next); err != nil {
+		return nil, nil, err
+	}
+	t := &transition{desired: c.withNetwork(next), statics: c.statics}
+	var err error
+	t.alter, err = c.follow(n.Network, next, t.desired, ch.MTU != nil)
+	return next, t, err
+}
+
+// checkSetNetwork refuses a change of n that other networks or routes stand against.
+func (c *Controller) checkSetNetwork(n, next *network) error {
 	for _, other := range c.networks {
 		if other != n {
-			if err := clash(next, other.Network); err != nil {
+			if err := clash(next.Network, other.Network); err != nil {
 				return err
 			}
 		}
 	}
-	for _, gw := range next.Gateways {
-		for _, ep := range c.endpointsOf(n.Name) {
-			for _, p := range ep.Addresses {
-				if p.Addr() == gw {
-					return fmt.Errorf("network %q: gateway %s is the address of port %s: detach it, or choose another gateway", n.Name, gw, c.portName(ep))
-				}
-			}
-		}
-	}
-	return c.checkRoutes(&network{Network: next, origin: n.origin, kept: n.kept})
-}
-
-// setPortMTUs brings the ports of n to the network's MTU.
-func (c *Controller) setPortMTUs(n *network) error {
-	mtu := c.mtu(n)
-	var changed []*endpoint
-	for _, ep := range c.endpointsOf(n.Name) {
-		if !ep.OwnMTU && ep.MTU != mtu {
-			changed = append(changed, ep)
-		}
-	}
-	was := make([]int, len(changed))
-	do := func() {
-		for i, ep := range changed {
-			was[i], ep.MTU = ep.MTU, mtu
-		}
-	}
-	undo := func() {
-		for i, ep := range changed {
-			ep.MTU = was[i]
-		}
-	}
-	if err := c.commit(do, undo); err != nil {
-		return err
-	}
-	var errs error
-	for _, ep := range changed {
-		if ep.dev == nil {
-			continue
-		}
-		err := c.sw.SetPortMTU(ep.port, mtu)
-		if err == nil {
-			err = c.sys.setMTU(ep.namespace(), ep.IfName, mtu)
-		}
-		if err != nil {
-			errs = both(errs, fmt.Errorf("port %s has its old MTU: %w", c.portName(ep), err))
-		}
-	}
-	return errs
+	return c.checkRoutes(next)
 }
 
 // RemoveNetwork removes a network, with its ports where force is set. One that

@@ -75,7 +75,8 @@ func TestNetworkIDCollision(t *testing.T) {
 
 func TestSetNetwork(t *testing.T) {
 	r := newRig(t)
-	c := r.open("network blue=10.32.0.0/24")
+	c := r.open()
+	add(t, c, "blue=10.32.0.0/24")
 	r.container("/run/netns/a")
 	r.container("/run/netns/b")
 	r.attach(c, ask(t, "blue", "netns:a"))
@@ -84,7 +85,7 @@ func TestSetNetwork(t *testing.T) {
 	r.attach(c, own)
 
 	mtu := 1300
-	got, err := c.SetNetwork("blue", spec.NetworkChange{MTU: &mtu})
+	got, err := c.SetNetwork("blue", spec.NetworkChange{MTU: &mtu}, false)
 	if err != nil || got.MTU != 1300 {
 		t.Fatalf("got %+v, %v", got, err)
 	}
@@ -97,25 +98,25 @@ func TestSetNetwork(t *testing.T) {
 		}
 	}
 	gws := []netip.Addr{netip.MustParseAddr("10.32.0.1")}
-	_, err = c.SetNetwork("blue", spec.NetworkChange{Gateways: &gws})
+	_, err = c.SetNetwork("blue", spec.NetworkChange{Gateways: &gws}, false)
 	wantError(t, err, "10.32.0.1", "port a", "gateway")
-	_, err = c.SetNetwork("green", spec.NetworkChange{MTU: &mtu})
+	_, err = c.SetNetwork("green", spec.NetworkChange{MTU: &mtu}, false)
 	wantError(t, err, `"green"`, "blue")
 	bad := 50
-	_, err = c.SetNetwork("blue", spec.NetworkChange{MTU: &bad})
+	_, err = c.SetNetwork("blue", spec.NetworkChange{MTU: &bad}, false)
 	wantError(t, err, "50")
 	if got := c.Networks()[0]; got.MTU != 1300 || len(got.Gateways) != 0 {
 		t.Errorf("refused changes were made: %+v", got)
 	}
 	ageing := 60
-	if got, err := c.SetNetwork("blue", spec.NetworkChange{Ageing: &ageing}); err != nil || got.Ageing != 60 {
+	if got, err := c.SetNetwork("blue", spec.NetworkChange{Ageing: &ageing}, false); err != nil || got.Ageing != 60 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if got := c.domains["blue"].cfg.Ageing; got != time.Minute {
 		t.Errorf("the switch ages after %s", got)
 	}
 	zero := 0
-	if got, err := c.SetNetwork("blue", spec.NetworkChange{Ageing: &zero, MTU: &zero}); err != nil || got.Ageing != 300 || got.MTU != 1450 {
+	if got, err := c.SetNetwork("blue", spec.NetworkChange{Ageing: &zero, MTU: &zero}, false); err != nil || got.Ageing != 300 || got.MTU != 1450 {
 		t.Errorf("back to defaults: got %+v, %v", got, err)
 	}
 	if got := r.tap("/run/netns/a", "eth1").cfg.MTU; got != 1450 {

@@ -54,10 +54,10 @@ func randomChange(rnd *rand.Rand, c *Controller) (what string, forced bool, err 
 		n, _ := spec.ParseNetwork(what)
 		_, err = c.AddNetwork(n)
 	case 2:
-		option := pick("gateway=none", fmt.Sprintf("gateway=10.%d.0.1", third), fmt.Sprintf("gateway=10.%d.0.2", third), "vrf=none", "vrf=v", "vrf=w")
+		option := pick("gateway=none", fmt.Sprintf("gateway=10.%d.0.1", third), fmt.Sprintf("gateway=10.%d.0.2", third), fmt.Sprintf("10.%d.0.0/24", third), fmt.Sprintf("10.%d.0.0/23,fd%02d::/64", third, third), "vrf=none", "vrf=v", "vrf=w")
 		what = "set " + name + " " + option
 		ch, _ := spec.ChangeFrom([]string{option})
-		_, err = c.SetNetwork(name, ch)
+		_, err = c.SetNetwork(name, ch, false)
 	case 3:
 		forced = rnd.IntN(3) == 0
 		what = fmt.Sprint("rm ", name, forced)

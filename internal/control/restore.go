@@ -99,6 +99,11 @@ func (c *Controller) openFormer(ep *endpoint) opened {
 	if err != nil {
 		return opened{err: err}
 	}
+	if ep.Former != nil { // a change was cut short
+		if err := c.sys.change(ns, ep.Former.config(ep), ep.config()); err != nil {
+			return opened{err: both(err, dev.Close())}
+		}
+	}
 	dropped, _ := c.sys.dropped(ns, ep.IfName) // unreadable: then all counts as new
 	return opened{dev: dev, dropped: dropped}
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -284,30 +285,30 @@ func TestUndeclaredNetworkWithPorts(t *testing.T) {
 	}
 }
 
-// A declaration that moves a network leaves its ports as they are, and says so.
+// The ports of a network that is declared anew follow it; where they cannot, they
+// stay as they are, and status says so.
 func TestDeclaredPrefixChanges(t *testing.T) {
 	r := newRig(t)
 	c := r.open("network blue=10.32.0.0/24,mtu=1400")
 	r.container("/run/netns/a")
-	r.attach(c, ask(t, "blue", "netns:a"))
+	r.attach(c, ask(t, "blue", "netns:a", "10.32.0.7/24"))
 	r.close(c)
-	c = r.open("network blue=10.50.0.0/24,mtu=1300")
+	c = r.open("network blue=10.50.0.0/24,gateway=10.50.0.1,mtu=1300")
+	p := c.Ports()[0]
+	if !p.Up || p.MTU != 1300 || fmt.Sprint(p.Addresses) != "[10.50.0.7/24]" || len(c.Status().Degraded) > 0 {
+		t.Errorf("got %+v, degraded %+v", p, c.Status().Degraded)
+	}
+	if cfg := r.tap("/run/netns/a", "eth1").cfg; cfg.MTU != 1300 || fmt.Sprint(cfg.Addrs, cfg.Gateways) != "[10.50.0.7/24] [10.50.0.1]" {
+		t.Errorf("the container has %+v", cfg)
+	}
+	r.close(c)
+	c = r.open("network blue=10.60.0.0/24,gateway=10.60.0.7")
 	d := c.Status().Degraded
-	if len(d) != 1 || d[0].What != "port a" || !strings.Contains(d[0].Why, "10.32.0.1/24") {
+	if len(d) != 1 || d[0].What != "port a" || !strings.Contains(d[0].Why, "10.50.0.7/24") {
 		t.Errorf("got degraded %+v", d)
 	}
-	if p := c.Ports()[0]; !p.Up || p.MTU != 1400 { // fixed at attach
-		t.Errorf("got %+v", p)
-	}
-	if c.domains["blue"].cfg.MTU != 1400 {
-		t.Errorf("the switch holds frames to %d, a port may send 1400", c.domains["blue"].cfg.MTU)
-	}
-	mtu := 1300
-	if _, err := c.SetNetwork("blue", spec.NetworkChange{MTU: &mtu}); err != nil {
-		t.Fatal(err)
-	}
-	if p := c.Ports()[0]; p.MTU != 1300 {
-		t.Errorf("got %+v after network set", p)
+	if cfg := r.tap("/run/netns/a", "eth1").cfg; !c.Ports()[0].Up || fmt.Sprint(cfg.Addrs, cfg.Gateways) != "[10.50.0.7/24] [10.50.0.1]" {
+		t.Errorf("the container has %+v", cfg)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,9 @@ type rig struct {
 	started    map[int]uint64        // start times of processes
 	failCreate error
 	failReopen error
-	slow       chan struct{} // where not nil, create waits for it
+	failChange func(tap.Namespace, tap.Config) error // called with mu held
+	changes    int                                   // calls of change
+	slow       chan struct{}                         // where not nil, create waits for it
 }
 
 // container is a namespace.
@@ -131,14 +134,31 @@ func (r *rig) system() system {
 			}
 			return f.dropped, nil
 		},
-		setMTU: func(ns tap.Namespace, ifName string, mtu int) error {
-			f, err := r.lookup(ns, ifName)
-			if err == nil {
-				f.cfg.MTU = mtu
-			}
-			return err
-		},
+		change: r.change,
 	}
+}
+
+// change does what tap.Change does: from names what goes.
+func (r *rig) change(ns tap.Namespace, from, to tap.Config) error {
+	f, err := r.lookup(ns, to.IfName)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes++
+	if r.failChange != nil {
+		if err := r.failChange(ns, to); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.cfg.Addrs {
+		if !slices.Contains(from.Addrs, p) && !slices.Contains(to.Addrs, p) {
+			to.Addrs = append(slices.Clone(to.Addrs), p)
+		}
+	}
+	f.cfg = to
+	return nil
 }
 
 func (r *rig) startTime(pid int) (uint64, error) {
@@ -321,6 +341,16 @@ func ask(t testing.TB, network, target string, addrs ...string) spec.Attach {
 		a.Addresses = append(a.Addresses, addr)
 	}
 	return a
+}
+
+// add makes networks by command.
+func add(t testing.TB, c *Controller, networks ...string) {
+	t.Helper()
+	for _, n := range networks {
+		if _, err := c.AddNetwork(mustNetwork(t, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // attach must succeed.

@@ -142,7 +142,7 @@ func TestAddRouteBesideOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	gws := []netip.Addr{netip.MustParseAddr("10.9.0.1")}
-	_, err = c.SetNetwork("new", spec.NetworkChange{Gateways: &gws})
+	_, err = c.SetNetwork("new", spec.NetworkChange{Gateways: &gws}, false)
 	wantError(t, err, `"new"`, "10.9.0.0/16", "h2", "weft route rm")
 	if cfg := c.domains["new"].cfg; cfg.VRF != 0 {
 		t.Errorf("a refused gateway is in the switch: %+v", cfg)
@@ -181,7 +181,7 @@ func TestRemoveWhatRoutesUse(t *testing.T) {
 	set := func(name string, options ...string) error {
 		ch, err := spec.ChangeFrom(options)
 		if err == nil {
-			_, err = c.SetNetwork(name, ch)
+			_, err = c.SetNetwork(name, ch, false)
 		}
 		return err
 	}

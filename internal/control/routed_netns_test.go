@@ -38,7 +38,8 @@ func TestRoutedNetns(t *testing.T) {
 	l := lab.ForTest(t)
 	lab.Need(t, "iputils-ping", "ping")
 	a, b := containerNetns(t, l, "a"), containerNetns(t, l, "b")
-	c := hostNetns(t, t.TempDir(),
+	c := hostNetns(t, t.TempDir())
+	add(t, c,
 		"blue=10.32.0.0/24,fd32::/64,gateway=10.32.0.1,gateway=fd32::1,vrf=v",
 		"red=10.33.0.0/24,fd33::/64,gateway=10.33.0.1,gateway=fd33::1,vrf=v")
 	attachNetns(t, c, ask(t, "blue", "netns:"+a.Name()))
@@ -58,7 +59,7 @@ func TestRoutedNetns(t *testing.T) {
 		t.Helper()
 		ch, err := spec.ChangeFrom(options)
 		if err == nil {
-			_, err = c.SetNetwork("red", ch)
+			_, err = c.SetNetwork("red", ch, false)
 		}
 		if err != nil {
 			t.Fatal(err)

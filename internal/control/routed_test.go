@@ -41,7 +41,8 @@ func crosses(t *testing.T, from, to *fakeTAP, gw header.MAC, src, dst netip.Addr
 // Two networks of one vrf route to each other; what is set takes effect at once.
 func TestRoutedBetweenNetworks(t *testing.T) {
 	r := newRig(t)
-	c := r.open("network blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v", "network red=10.2.0.0/24,gateway=10.2.0.1,vrf=v", "network far=10.3.0.0/24,gateway=10.3.0.1")
+	c := r.open()
+	add(t, c, "blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v", "red=10.2.0.0/24,gateway=10.2.0.1,vrf=v", "far=10.3.0.0/24,gateway=10.3.0.1")
 	for path, network := range map[string]string{"a": "blue", "b": "red"} {
 		r.container("/run/netns/" + path)
 		r.attach(c, ask(t, network, "netns:"+path))
@@ -63,7 +64,7 @@ func TestRoutedBetweenNetworks(t *testing.T) {
 		t.Helper()
 		ch, err := spec.ChangeFrom([]string{option})
 		if err == nil {
-			_, err = c.SetNetwork("red", ch)
+			_, err = c.SetNetwork("red", ch, false)
 		}
 		if err != nil {
 			t.Fatal(err)

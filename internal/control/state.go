@@ -24,9 +24,10 @@ import (
 //
 //	1  networks, peers, endpoints, static_fdb
 //	2  routes
+//	3  leaving, and former of endpoints
 //
 // What is missing in an older one reads as empty, which is what it means.
-const stateVersion = 2
+const stateVersion = 3
 
 // oldestState is the first version that is still read.
 const oldestState = 1
@@ -44,6 +45,7 @@ type state struct {
 	Routes    []routeRecord    `json:"routes"`
 	Endpoints []endpointRecord `json:"endpoints"`
 	Static    []staticRecord   `json:"static_fdb"`
+	Leaving   []endpointRecord `json:"leaving,omitempty"` // whose TAPs are being removed
 }
 
 type networkRecord struct {
@@ -73,6 +75,7 @@ type endpointRecord struct {
 	OwnMTU     bool           `json:"own_mtu,omitempty"` // given with attach, so the network's does not apply
 	AllowSpoof bool           `json:"allow_spoof,omitempty"`
 	Life       life           `json:"life"`
+	Former     *former        `json:"former,omitempty"` // what its interface may still have of earlier changes
 }
 
 // life tells one container from a later one under the same name.

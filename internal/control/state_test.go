@@ -34,7 +34,12 @@ func sampleState() *state {
 			Network: "blue", Target: "pid:4711", IfName: "eth1", MAC: 0x0261fb88fee5, MTU: 1400,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.5/24"), netip.MustParsePrefix("fd00::5/64")},
 			Gateways:  []netip.Addr{netip.MustParseAddr("10.32.0.1")}, OwnMTU: true, AllowSpoof: true,
-			Life: life{BootID: "a3c1", Device: 4, Inode: 4026532000, StartTime: 99},
+			Life:   life{BootID: "a3c1", Device: 4, Inode: 4026532000, StartTime: 99},
+			Former: &former{Addresses: []netip.Prefix{netip.MustParsePrefix("10.31.0.5/24")}, Gateways: []netip.Addr{netip.MustParseAddr("10.31.0.1")}},
+		}},
+		Leaving: []endpointRecord{{
+			Network: "blue", Target: "netns:web", IfName: "eth2", MAC: 0x0261fb88fee6, MTU: 1400,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.6/24")}, Life: life{BootID: "a3c1", Device: 4, Inode: 4026532001},
 		}},
 		Static: []staticRecord{{Network: "blue", MAC: 0x020000000001, Target: "pid:4711"}, {Network: "blue", MAC: 0x020000000002, Peer: "h2"}},
 	}
@@ -73,7 +78,7 @@ func TestStateVersion1(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := sampleState()
-	want.Routes = nil
+	want.Routes, want.Leaving, want.Endpoints[0].Former = nil, nil, nil
 	s := &store{dir: t.TempDir()}
 	if err := os.WriteFile(s.path(), old, 0o600); err != nil {
 		t.Fatal(err)
@@ -86,8 +91,8 @@ func TestStateVersion1(t *testing.T) {
 		t.Fatal(err)
 	}
 	now, err := os.ReadFile(s.path())
-	if err != nil || !bytes.HasPrefix(now, []byte(`{"version": 2,`)) {
-		t.Errorf("got %.40q, %v; want version 2", now, err)
+	if err != nil || !bytes.HasPrefix(now, []byte(`{"version": 3,`)) {
+		t.Errorf("got %.40q, %v; want version 3", now, err)
 	}
 }
 

@@ -26,7 +26,7 @@ type system struct {
 	remove    func(*tap.Device) error
 	removeIn  func(ns tap.Namespace, ifName string) error
 	dropped   func(ns tap.Namespace, ifName string) (uint64, error) // by the kernel, since the TAP was made
-	setMTU    func(ns tap.Namespace, ifName string, mtu int) error
+	change    func(ns tap.Namespace, from, to tap.Config) error
 }
 
 // machine is the real one.
@@ -44,7 +44,7 @@ var machine = system{
 	remove:    (*tap.Device).Remove,
 	removeIn:  tap.Remove,
 	dropped:   tap.Stats,
-	setMTU:    tap.SetMTU,
+	change:    tap.Change,
 }
 
 // isGone asks the kernel whether the TAP behind d is still there.

@@ -124,7 +124,7 @@ func TestVRFsInSwitch(t *testing.T) {
 		t.Helper()
 		ch, err := spec.ChangeFrom(options)
 		if err == nil {
-			_, err = c.SetNetwork(name, ch)
+			_, err = c.SetNetwork(name, ch, false)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -161,6 +161,10 @@ func TestChangeFrom(t *testing.T) {
 		{"mtu=1300", "n=10.0.0.0/8,fd00::/64,id=7,gateway=10.0.0.1,vrf=red,range=10.0.0.5-10.0.0.9,mtu=1300,ageing=60"},
 		{"mtu=0 ageing=0", "n=10.0.0.0/8,fd00::/64,id=7,gateway=10.0.0.1,vrf=red,range=10.0.0.5-10.0.0.9"},
 		{"gateway=none vrf=none range=none", "n=10.0.0.0/8,fd00::/64,id=7,mtu=1400,ageing=60"},
+		{"11.0.0.0/8", "n=11.0.0.0/8,id=7,gateway=11.0.0.1,vrf=red,range=11.0.0.5-11.0.0.9,mtu=1400,ageing=60"},
+		{"fd01::/64 11.0.0.0/8 gateway=11.0.0.7", "n=11.0.0.0/8,fd01::/64,id=7,gateway=11.0.0.7,vrf=red,range=11.0.0.5-11.0.0.9,mtu=1400,ageing=60"},
+		{"fd01::/64 range=none", "n=fd01::/64,id=7,vrf=red,mtu=1400,ageing=60"},
+		{"10.0.0.0/16", "n=10.0.0.0/16,id=7,gateway=10.0.0.1,vrf=red,range=10.0.0.5-10.0.0.9,mtu=1400,ageing=60"},
 		{"gateway=fd00::1 gateway=10.0.0.2", "n=10.0.0.0/8,fd00::/64,id=7,gateway=10.0.0.2,gateway=fd00::1,vrf=red,range=10.0.0.5-10.0.0.9,mtu=1400,ageing=60"},
 	}
 	for _, tt := range tests {
@@ -182,14 +186,15 @@ func TestChangeFrom(t *testing.T) {
 		}
 	}
 	refused := []struct{ in, want string }{
-		{"", "nothing to change; the options are gateway, vrf, range, mtu, ageing"},
+		{"", "nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing"},
 		{"id=5", "the id of a network cannot change; remove the network and add it again"},
 		{"mtu=1", "mtu 1 is out of range; it goes from 68 to 65521"},
 		{"mtu=1400 mtu=1400", `option "mtu" is given twice`},
-		{"mtu", `"mtu": want OPTION=VALUE; the options are gateway, vrf, range, mtu, ageing`},
+		{"mtu", `"mtu" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing`},
 		{"foo=1", `option "foo" is not known; the options are gateway, vrf, range, mtu, ageing`},
 		{"gateway=none gateway=10.0.0.1", "gateway none goes with no other gateway"},
 		{"gateway=10.0.0.1 gateway=none", "gateway none goes with no other gateway"},
+		{"prefixes=10.0.0.0/8", `option "prefixes" is not known; the options are gateway, vrf, range, mtu, ageing`},
 		{"range=1", `range "1": want FROM-TO, as in 10.1.0.10-10.1.0.99`},
 	}
 	for _, tt := range refused {

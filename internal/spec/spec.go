@@ -31,11 +31,12 @@ type Range struct{ From, To netip.Addr }
 
 // NetworkChange is what `network set` changes; nil leaves a property alone.
 type NetworkChange struct {
-	Gateways *[]netip.Addr `json:"gateways,omitempty"`
-	VRF      *string       `json:"vrf,omitempty"`
-	Range    *Range        `json:"range,omitempty"`
-	MTU      *int          `json:"mtu,omitempty"`
-	Ageing   *int          `json:"ageing,omitempty"`
+	Prefixes *[]netip.Prefix `json:"prefixes,omitempty"` // the whole new set; gateways and range that are not named go along, see With
+	Gateways *[]netip.Addr   `json:"gateways,omitempty"`
+	VRF      *string         `json:"vrf,omitempty"`
+	Range    *Range          `json:"range,omitempty"`
+	MTU      *int            `json:"mtu,omitempty"`
+	Ageing   *int            `json:"ageing,omitempty"`
 }
 
 // Peer is a remote switch as the user asks for it. Its YAML is made by MarshalYAML.
@@ -118,6 +119,30 @@ type NetworkStatus struct {
 	Ageing   int            `json:"ageing"`
 	Range    string         `json:"range,omitempty"`
 	Origin   string         `json:"origin"` // declared or api
+}
+
+// NetworkSet is the answer to `network set`: the network, and what its ports
+// became with it.
+type NetworkSet struct {
+	NetworkStatus
+	Ports []PortChange `json:"ports"`
+}
+
+// PortChange is a port that changes with its network.
+type PortChange struct {
+	Name   string    `json:"name"`
+	Target string    `json:"target"`
+	Was    PortPlace `json:"was"`
+	Now    PortPlace `json:"now"`
+}
+
+// PortPlace is what a container sees of its port.
+type PortPlace struct {
+	IfName    string         `json:"ifname"`
+	MAC       header.MAC     `json:"mac"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateways  []netip.Addr   `json:"gateways"` // default routes
+	MTU       int            `json:"mtu"`
 }
 
 // PortStatus is a port as it is.
