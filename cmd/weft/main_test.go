@@ -61,6 +61,12 @@ func TestBadArguments(t *testing.T) {
 		{"status x", "weft: status: want no argument, got 1 argument; see `weft status --help`"},
 		{"-o xml status", `weft: status: invalid argument "xml" for "-o, --output" flag: it is table or json; see ` + "`weft status --help`"},
 		{"status -o", "weft: status: flag needs an argument: 'o' in -o; see `weft status --help`"},
+		{"bench", "weft: bench: want FROM TO, got 0 arguments; see `weft bench --help`"},
+		{"bench netns:web", "weft: bench: want two containers, a container and an address, or peer:NAME alone"},
+		{"bench peer:host2 web", "weft: bench: want two containers, a container and an address, or peer:NAME alone"},
+		{"bench peer:Host2", `weft: bench: peer "Host2": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"bench web db --seconds 61", "weft: bench: --seconds 61: want 0.1 to 60"},
+		{"bench serve blue green", "weft: bench serve: want [NETWORK], got 2 arguments; see `weft bench serve --help`"},
 		{"attach", "weft: attach: want NETWORK TARGET [ADDR/LEN[@GATEWAY]]..., got 0 arguments; see `weft attach --help`"},
 		{"attach blue", "weft: attach: want NETWORK TARGET [ADDR/LEN[@GATEWAY]]..., got 1 argument; see `weft attach --help`"},
 		{"attach Blue netns:web", `weft: attach: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
@@ -148,6 +154,10 @@ func TestFailures(t *testing.T) {
 		args []string
 		want string
 	}{
+		{[]string{"bench", "web", "nope"}, `weft: no port is called "nope": ` + "`weft port ls` lists them"},
+		{[]string{"bench", "web", "web"}, `weft: that is one container: name two`},
+		{[]string{"bench", "peer:nope"}, `weft: peer "nope" is not known: ` + "`weft peer ls` lists them"},
+		{[]string{"bench", "peer:host2", "--network", "nope"}, `weft: network "nope" is not shared with peer host2: it has blue, green`},
 		{[]string{"attach", "red", "netns:web"}, `weft: attach netns:web: network "red" is not known; weft network ls lists them`},
 		{[]string{"fdb", "show", "red"}, `weft: network "red" is not known; weft network ls lists them`},
 		{[]string{"network", "set", "red", "--mtu", "1400"}, `weft: network "red" is not known; weft network ls lists them`},

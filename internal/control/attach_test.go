@@ -22,7 +22,7 @@ func TestAttach(t *testing.T) {
 	r.container("/run/netns/a")
 	got := r.attach(c, ask(t, "blue", "netns:a"))
 	want := spec.PortStatus{
-		Name: "a", Network: "blue", Kind: "tap", Target: "netns:a", IfName: "eth1",
+		Name: "a", Network: "blue", Kind: "tap", Target: "netns:a", Namespace: "/run/netns/a", IfName: "eth1",
 		MAC:       defaultMAC(nameID("blue"), netip.MustParseAddr("10.32.0.10"), "h1", "netns:a"),
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.10/24"), netip.MustParsePrefix("fd00::1/64")},
 		MTU:       1450, Up: true,

@@ -50,7 +50,7 @@ func (c *Controller) Ports() []spec.PortStatus {
 
 func (c *Controller) portStatus(ep *endpoint, name string) spec.PortStatus {
 	s := spec.PortStatus{
-		Name: name, Network: ep.Network, Kind: "tap", Target: ep.Target, IfName: ep.IfName, MAC: ep.MAC,
+		Name: name, Network: ep.Network, Kind: "tap", Target: ep.Target, Namespace: ep.target.path, IfName: ep.IfName, MAC: ep.MAC,
 		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof,
 	}
 	if ep.dev != nil {

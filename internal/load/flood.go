@@ -7,7 +7,7 @@ import (
 )
 
 // silence is how long nothing arrives until the rest of a flood counts as lost.
-const silence = 60 * time.Millisecond
+const silence = 150 * time.Millisecond
 
 // takeFlood counts datagrams that carry the token. Time runs from the first one.
 func takeFlood(s socket, r request, token uint64, stop <-chan struct{}) (t taken) {

@@ -151,6 +151,7 @@ type PortStatus struct {
 	Network    string         `json:"network"`
 	Kind       string         `json:"kind"` // tap, host or uplink
 	Target     string         `json:"target"`
+	Namespace  string         `json:"namespace"` // file of the container's network namespace
 	IfName     string         `json:"ifname"`
 	MAC        header.MAC     `json:"mac"`
 	Addresses  []netip.Prefix `json:"addresses"`

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestRandomIn(t *testing.T) {
+	for _, s := range []string{"10.0.0.0/24", "10.0.0.0/8", "10.0.0.4/30", "10.0.0.4/31", "10.0.0.4/32", "fd00::/64", "fd00::/120", "fd00::/48"} {
+		p := netip.MustParsePrefix(s)
+		for range 200 {
+			got := randomIn(p)
+			if !p.Contains(got.Addr()) || got.Bits() != p.Bits() {
+				t.Fatalf("%s: got %s", s, got)
+			}
+			if host := p.Addr().BitLen() - p.Bits(); host > 1 && (got.Addr() == p.Addr() || !p.Contains(got.Addr().Next())) {
+				t.Fatalf("%s: got its first or last address %s", s, got)
+			}
+		}
+	}
+}
+
+func TestBenchPage(t *testing.T) {
+	r := benchResult{
+		From: "web", To: "db", Network: "blue", Path: benchPath{Kind: "peer", Peer: "host2", Encap: "gre", State: "up", MTU: 1450},
+		TCP: 9.6e9, TCPBack: 9.2e9, Packets: 75_500, Overrun: 0.634, Loss: 0.0012, RTTp50: 37.8, RTTp99: 79.7, RTTMax: 1200, Exchanges: 99,
+		Drops: map[string]uint64{"tap_full": 77_600, "l2_noport": 1},
+	}
+	var out strings.Builder
+	benchPage(&out, r)
+	want := `web to db: network blue, through peer host2 (gre, up), MTU 1450
+
+TCP, one stream  9.60 Gbit/s there, 9.20 Gbit/s back
+small packets    75.5 k/s of 18 bytes arrived; of those sent as fast as possible 63 % were lost
+loss             0.12 % at 1000 packets a second
+round trip       p50 38 us, p99 80 us, max 1200 us; 64 bytes over TCP, 99 times
+dropped          by this switch, meanwhile: l2_noport 1, tap_full 77.6k
+`
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// benchAnswer is what `weft bench -o json` prints.
+type benchAnswer struct {
+	Network string
+	Path    struct{ Kind, Peer, Encap string }
+	TCP     float64 `json:"tcp_bits_per_second"`
+	Back    float64 `json:"tcp_back_bits_per_second"`
+	Packets float64 `json:"packets_per_second"`
+	P50     float64 `json:"rtt_p50_us"`
+	P99     float64 `json:"rtt_p99_us"`
+}
+
+func readBench(t *testing.T, out string) (b benchAnswer) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(out), &b); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if b.TCP <= 0 || b.Back <= 0 || b.Packets <= 0 || b.P50 <= 0 || b.P99 < b.P50 {
+		t.Errorf("got %s", out)
+	}
+	return b
+}
+
+func TestBench(t *testing.T) {
+	p := newPair(t, 1500)
+	second := newContainer(t, p.l, "c1b", "10.1.0.13")
+	p.h1.attach("net1", second)
+	ports, entries := len(p.h1.status().Ports), len(p.h2.status().Ports)
+
+	b := readBench(t, p.h1.Weft("bench "+p.c1.target()+" "+second.Name()+" --seconds 0.2 -o json"))
+	if b.Path.Kind != "local" || b.Network != "net1" {
+		t.Errorf("on one host: got %+v", b)
+	}
+	peer := p.h1.status().Peers[0].Name
+	if a := p.h1.CLI("bench peer:" + peer + " --seconds 0.2"); a.code != 1 || !strings.Contains(a.err, "weft bench serve net1") {
+		t.Errorf("without a server: got exit %d: %s", a.code, a.err)
+	}
+
+	path, err := weftBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As a user starts it: outside of the host's namespace, which is where weft made it.
+	cmd := p.h2.Command(t.Context(), path, "--socket", p.h2.socket(), "bench", "serve", "net1")
+	var said bytes.Buffer
+	log, err := os.Create(filepath.Join(p.h2.dir, "serve"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	serve, err := p.h2.NS.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said.String(), "serving at"); time.Sleep(10 * time.Millisecond) {
+		text, _ := os.ReadFile(log.Name())
+		said.Reset()
+		said.Write(text)
+		if time.Now().After(deadline) {
+			t.Fatalf("serve does not: %s", said.String())
+		}
+	}
+	b = readBench(t, p.h1.Weft("bench peer:"+peer+" --seconds 0.2 -o json"))
+	if b.Path.Kind != "peer" || b.Path.Peer != peer || b.Path.Encap == "" {
+		t.Errorf("between hosts: got %+v", b)
+	}
+	addr := strings.Fields(said.String())[2]
+	b = readBench(t, p.h1.Weft("bench "+second.target()+" "+addr+" --seconds 0.2 -o json"))
+	if b.Path.Peer != peer {
+		t.Errorf("to an address: got %+v", b)
+	}
+	if err := serve.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Wait(); err != nil {
+		t.Errorf("serve ended by SIGINT: %v", err)
+	}
+	if got1, got2 := len(p.h1.status().Ports), len(p.h2.status().Ports); got1 != ports || got2 != entries {
+		t.Errorf("%d and %d ports are left, want %d and %d", got1, got2, ports, entries)
+	}
+}
