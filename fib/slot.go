@@ -36,26 +36,28 @@ func (t *FDB) insert(w uint64, p pair, now uint32) (out Outcome, done bool) {
 	return New, false
 }
 
-// room returns an empty slot: in the first bucket while that is at most half
-// full, since find looks there first, and else in the emptier of the two.
+// room returns an empty slot, the home slot where that is one: in the first
+// bucket while that is at most half full, since find looks there first, and else
+// in the emptier of the two.
 func (t *FDB) room(p pair) (s slot, free bool) {
-	s1, n1 := t.empty(p.first)
+	s1, n1 := t.empty(p.first, p.home)
 	if n1 >= slots/2 {
 		return s1, true
 	}
-	s2, n2 := t.empty(p.second)
+	s2, n2 := t.empty(p.second, p.home)
 	if n1 >= n2 {
 		return s1, n1 > 0
 	}
 	return s2, true
 }
 
-// empty counts the empty slots of bucket i and returns one of them.
-func (t *FDB) empty(i uint64) (s slot, n int) {
+// empty counts the empty slots of bucket i and returns one of them: home, or the
+// next behind it.
+func (t *FDB) empty(i, home uint64) (s slot, n int) {
 	b := &t.buckets[i]
-	for k := slots - 1; k >= 0; k-- {
-		if b[k].Load() == 0 {
-			s = slot(i*slots) + slot(k)
+	for k := home + slots - 1; k+1 > home; k-- {
+		if b[k%slots].Load() == 0 {
+			s = slot(i*slots + k%slots)
 			n++
 		}
 	}
@@ -139,12 +141,19 @@ func (t *FDB) settle(mac header.MAC, p pair) (kept slot, w uint64) {
 // word returns the word in s.
 func (t *FDB) word(s slot) uint64 { return t.buckets[s/slots][s%slots].Load() }
 
-// slot returns the nth slot of the pair, 0 to 15, in the order of find.
+// slot returns the nth slot of the pair, 0 to 15, in the order in which Lookup
+// takes them: home, the others of the first bucket, the second bucket.
 func (p pair) slot(n slot) slot {
-	if n < slots {
+	switch home := slot(p.home); {
+	case n >= slots:
+		return slot(p.second*slots) + n - slots
+	case n == 0:
+		return slot(p.first*slots) + home
+	case n <= home:
+		return slot(p.first*slots) + n - 1
+	default:
 		return slot(p.first*slots) + n
 	}
-	return slot(p.second*slots) + n - slots
 }
 
 // has reports whether s lies in one of the two buckets.
