@@ -15,18 +15,21 @@ type carrier interface {
 	flush()
 }
 
-// carrierKind says which carrier a peer has (peer.carrier). It changes with the
-// table of peers, by Underlay.setCarrier; the frame path only reads it.
+// carrierKind says which carrier a peer has: peer.choose picks it, whenever
+// Underlay.changePeers changes what is known of peers; the frame path only reads it.
 type carrierKind uint8
 
 const (
-	byRaw        carrierKind = iota // raw_carrier.go; carries whatever the peer is
-	carrierKinds                    // how many there are
+	byRaw carrierKind = iota // raw_carrier.go; carries whatever the peer is
+	byEgress
+	carrierKinds // how many there are
 )
 
 // newCarriers makes one of each kind, in the order of carrierKind.
 func (u *Underlay) newCarriers() [carrierKinds]carrier {
+	raw := newRawCarrier(u)
 	return [carrierKinds]carrier{
-		byRaw: newRawCarrier(u),
+		byRaw:    raw,
+		byEgress: &egressCarrier{u: u, raw: raw},
 	}
 }

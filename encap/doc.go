@@ -15,6 +15,8 @@
 //
 //	raw_carrier.go, raw_receiver.go    raw sockets, IP_HDRINCL, sendmmsg: a datagram
 //	                                   a segment; works everywhere
+//	egress_*.go                        super-frames to a TAP, uncut, from where the
+//	                                   kernel moves them to the uplink (Linux 6.17)
 //
 // A datagram becomes a peer number here, and a peer number a datagram. Formats:
 // RFC 2784 and RFC 2890, outer header as RFC 2003, RFC 6040, RFC 6864 and, over

@@ -1,6 +1,8 @@
 package encap
 
 import (
+	"net/netip"
+
 	"weft/internal/header"
 	"weft/internal/offload"
 )
@@ -16,6 +18,7 @@ const (
 // and GRE, the same for all segments but for lengths and what is counted.
 type envelope struct {
 	to    *peer
+	src   netip.Addr
 	gre   GREFields
 	tos   uint8
 	label uint32 // outer flow label, over IPv6
@@ -25,7 +28,7 @@ type envelope struct {
 
 // address begins an envelope for a packet to a peer.
 func (e *envelope) address(seed uint64, to *peer, p *Packet) {
-	e.to, e.tos = to, innerECN(p.Frame)
+	e.to, e.src, e.tos = to, to.src, innerECN(p.Frame)
 	e.gre = GREFields{
 		Protocol:    p.Proto,
 		HasChecksum: to.Checksum,
@@ -60,13 +63,13 @@ func (e *envelope) putOuter(head []byte, length int) {
 	if e.to.Addr.Is6() {
 		header.IPv6Fields{
 			TrafficClass: e.tos, FlowLabel: e.label, PayloadLength: length - header.IPv6Len,
-			NextHeader: header.ProtoGRE, HopLimit: outerTTL, Src: e.to.src, Dst: e.to.Addr,
+			NextHeader: header.ProtoGRE, HopLimit: outerTTL, Src: e.src, Dst: e.to.Addr,
 		}.Put(head)
 		return
 	}
 	header.IPv4Fields{
 		TOS: e.tos, Length: length, DF: true, TTL: outerTTL, Protocol: header.ProtoGRE,
-		Src: e.to.src, Dst: e.to.Addr,
+		Src: e.src, Dst: e.to.Addr,
 	}.Put(head)
 }
 

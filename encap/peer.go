@@ -56,11 +56,14 @@ func checkOuter(a netip.Addr) error {
 type peer struct {
 	Peer
 	path
-	carrier carrierKind
-	dest    sockaddr
-	outer   int      // bytes of the outer IP header
-	numbers *numbers // nil without Sequence
-	order   *order   // nil without Sequence
+	carrier  carrierKind
+	egress   *egressPath // nil where no egress TAP leads to it
+	noEgress error       // why not, said by the last look; nil: nobody has looked
+	dest     sockaddr
+	outer    int // bytes of the outer IP header
+	proof    *proof
+	numbers  *numbers // nil without Sequence
+	order    *order   // nil without Sequence
 }
 
 // peerTable is an immutable set of peers, published behind an atomic pointer.
@@ -84,9 +87,9 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		if other := t.byAddr[cfg.Addr]; other != nil {
 			return nil, fmt.Errorf("peers %d and %d have the same address %s", other.ID, cfg.ID, cfg.Addr)
 		}
-		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr)}
+		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr), proof: new(proof)}
 		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
-			p.carrier = before.carrier
+			p.carrier, p.egress, p.noEgress, p.proof = before.carrier, before.egress, before.noEgress, before.proof
 		}
 		if cfg.Sequence {
 			p.sequenceFrom(old.peer(cfg.ID))
@@ -98,6 +101,14 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		t.byAddr[cfg.Addr] = p
 	}
 	return t, nil
+}
+
+// choose picks the carrier by what is known of the peer.
+func (p *peer) choose() {
+	p.carrier = byRaw
+	if p.egress != nil {
+		p.carrier = byEgress
+	}
 }
 
 // sequenceFrom takes over the sequence numbers of before, or starts new ones.

@@ -1,6 +1,7 @@
 package encap
 
 import (
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,14 @@ type rawCarrier struct {
 	iovs  [sendBatch][2]unix.Iovec // headers, payload
 	heads [sendBatch][headSpace]byte
 	owner [sendBatch]*Packet // of which the message is
+	proof [sendBatch]*proof  // of its peer
 }
+
+// proof says whether the host lets datagrams to a peer pass: a raw socket's go
+// through the rules that the host has for what it sends (netfilter's output and
+// postrouting), and an error tells when they do not. Written by workers, and read
+// and reset by the one who looks for faster ways.
+type proof struct{ sent atomic.Bool }
 
 func newRawCarrier(u *Underlay) *rawCarrier {
 	c := &rawCarrier{u: u}
@@ -95,7 +103,7 @@ func (c *rawCarrier) queue(p *Packet, n int, payload []byte) {
 	m := &c.msgs[c.n].hdr
 	m.SetIovlen(parts)
 	m.Name, m.Namelen = c.env.to.dest.name()
-	c.owner[c.n] = p
+	c.owner[c.n], c.proof[c.n] = p, c.env.to.proof
 	if c.n++; c.n == sendBatch {
 		c.flush()
 	}
@@ -107,6 +115,11 @@ func (c *rawCarrier) flush() {
 	var retried *mmsghdr
 	for i := 0; i < c.n; {
 		sent, errno := sendmmsg(c.fd, c.msgs[i:c.n])
+		for _, p := range c.proof[i : i+sent] {
+			if !p.sent.Load() {
+				p.sent.Store(true)
+			}
+		}
 		if i += sent; errno == 0 {
 			continue
 		}

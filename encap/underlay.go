@@ -19,6 +19,7 @@ type Config struct {
 	// the source, only these are heard, and peers are of these versions of IP.
 	// Empty: the route picks, all are heard, of each version that the host has.
 	Local []netip.Addr
+	Accel bool         // look for ways that are faster than raw sockets (Open only)
 	Log   *slog.Logger // nil: no log
 }
 
@@ -60,6 +61,7 @@ type Underlay struct {
 	links    *netlink.Handle // of the namespace of the sockets; nil where they are none of Open
 	seed     uint64          // of flow labels
 	peers    atomic.Pointer[peerTable]
+	egress   *egress // nil without Config.Accel
 
 	mtuUnknown atomic.Bool // LinkMTU has said so in the log
 
@@ -91,7 +93,14 @@ func Open(cfg Config) (*Underlay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open underlay: %w", errors.Join(err, closeAll(s)))
 	}
-	return newUnderlay(cfg, s, links)
+	u, err := newUnderlay(cfg, s, links)
+	if err == nil && cfg.Accel {
+		u.egress, err = startEgress(u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
 }
 
 // Sockets are the three descriptors that an Underlay has for one version of IP,
@@ -138,11 +147,15 @@ func newUnderlay(cfg Config, sockets []Sockets, links *netlink.Handle) (*Underla
 // called twice.
 func (u *Underlay) Close() error {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.closed {
+	closed := u.closed
+	u.closed = true
+	u.mu.Unlock()
+	if closed {
 		return nil
 	}
-	u.closed = true
+	if u.egress != nil {
+		u.egress.close()
+	}
 	if u.links != nil {
 		u.links.Close()
 	}
@@ -188,6 +201,7 @@ func (u *Underlay) SetPeers(peers []Peer) error {
 		}
 	}
 	u.peers.Store(t.changed(u.pathFinder())) // before the filters: what they let pass must be known
+	defer u.egress.look()
 	for i, f := range u.families {
 		if err := f.hear(t); err != nil {
 			u.peers.Store(old)
@@ -200,17 +214,16 @@ func (u *Underlay) SetPeers(peers []Peer) error {
 	return nil
 }
 
-// setCarrier makes a peer's packets go by another carrier from each worker's next
-// Send on; a peer that is gone, or is another one by now, is left alone. What a
-// worker has sent by the old carrier is the kernel's by then: a flow stays in
-// order as far as the host's queues keep it.
-func (u *Underlay) setCarrier(to Peer, by carrierKind) {
+// changePeers lets change say what is new about each peer, and picks carriers by
+// it. Workers see it from their next Send on; what they sent before is the kernel's
+// by then, so that a flow whose carrier changes stays in order as far as the host's
+// queues keep it.
+func (u *Underlay) changePeers(change func(p *peer)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.peers.Store(u.peers.Load().changed(func(p *peer) {
-		if p.Peer == to {
-			p.carrier = by
-		}
+		change(p)
+		p.choose()
 	}))
 }
 

@@ -130,7 +130,7 @@ func (f *fake) Peers() []spec.PeerStatus {
 	}
 	return []spec.PeerStatus{
 		{
-			Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", State: "up", Reason: "heard 1 s ago", MTU: 1450,
+			Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", Accel: "egress-tap", State: "up", Reason: "heard 1 s ago", MTU: 1450,
 			RxFrames: 1234567, TxFrames: 6, Networks: []string{"blue", "green"}, Origin: "declared",
 		},
 	}

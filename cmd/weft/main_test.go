@@ -114,6 +114,7 @@ func TestBadArguments(t *testing.T) {
 		{"run --name Host", `weft: run: --name "Host": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
 		{"run --config=", `weft: run: --config: the path of the file is empty`},
 		{"run --state-dir=", `weft: run: --state-dir: the path of the directory is empty`},
+		{"run --accel on", `weft: run: --accel: accel "on" is not known; it is one of auto, off`},
 		{"run --log-level loud", `weft: run: --log-level: log level "loud" is not known; it is one of debug, info, warn, error`},
 		{"run --local eth0", `weft: run: --local: local "eth0" is not an address; want one of this host, as in 192.168.18.16`},
 		{"run --local 10.0.0.1 --local 10.0.0.1", `weft: run: --local: local 10.0.0.1 is given twice`},
@@ -403,6 +404,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"route", "rm", "10.9"}, "10.9.0.0/16\n"},
 		{[]string{"route", "show", "--vrf", ""}, "red\n"},
 		{[]string{"status", "-o", ""}, "table\njson\n"},
+		{[]string{"run", "--accel", ""}, "auto\noff\n"},
 		{[]string{"run", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n"},
 		{[]string{"attach", "--socket", "/nowhere", ""}, ""},
 	}

@@ -91,8 +91,8 @@ func peerTable(w io.Writer, first string, ps []spec.PeerStatus) {
 	var rows [][]string
 	for _, p := range ps {
 		rows = append(rows, []string{
-			p.Name, p.Address.String(), p.Encap, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), strings.Join(p.Networks, ","), p.Reason,
+			p.Name, p.Address.String(), p.Encap, p.Accel, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), strings.Join(p.Networks, ","), peerReason(p),
 		})
 	}
-	table(w, first+" ADDRESS ENCAP STATE MTU RX TX NETWORKS REASON", rows)
+	table(w, first+" ADDRESS ENCAP ACCEL STATE MTU RX TX NETWORKS REASON", rows)
 }

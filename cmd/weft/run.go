@@ -50,12 +50,14 @@ flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN.`,
 	flags.StringArrayVar(&o.local, "local", nil, "own underlay `address`, IPv4 or IPv6, repeatable; default the one that the route to a peer picks")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`directory` for what survives a restart; default /var/lib/weft")
 	flags.StringVar(&o.logLevel, "log-level", "", "`level`: debug, info, warn or error; default info")
+	flags.StringVar(&o.accel, "accel", "", "`auto`, to carry packets to peers as fast as this host allows, or off, by raw sockets only; default auto")
 	flags.StringArrayVar(&o.networks, "network", nil, "network: `NAME=PREFIX`[,PREFIX6][,id=N][,gateway=ADDR]...[,vrf=NAME][,range=A-B][,mtu=N][,ageing=SECONDS]; repeatable")
 	flags.StringArrayVar(&o.peers, "peer", nil, "switch of another host: `NAME=ADDR`[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre]; repeatable")
 	flags.StringArrayVar(&o.routes, "route", nil, "route: `PREFIX=PEER|ADDR`[,vrf=NAME]; repeatable")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("state-dir")
 	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(spec.LogLevels, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("accel", cobra.FixedCompletions(spec.AccelModes, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		declared, err := o.parse(flags.Changed)
 		if err != nil {
@@ -138,8 +140,8 @@ func serve(ctx context.Context, socket string, log *slog.Logger, open func() (co
 
 // runOptions are the flags of `weft run` as they stand.
 type runOptions struct {
-	config, name, stateDir, logLevel string
-	local, networks, peers, routes   []string
+	config, name, stateDir, logLevel, accel string
+	local, networks, peers, routes          []string
 }
 
 // parse returns what the flags declare; given says which of them stand.
@@ -160,7 +162,12 @@ func (o *runOptions) parse(given func(flag string) bool) (c spec.Config, err err
 			return c, fmt.Errorf("--log-level: %w", err)
 		}
 	}
-	c = spec.Config{Name: o.name, StateDir: o.stateDir, LogLevel: o.logLevel}
+	if given("accel") {
+		if err := spec.CheckAccel(o.accel); err != nil {
+			return c, fmt.Errorf("--accel: %w", err)
+		}
+	}
+	c = spec.Config{Name: o.name, StateDir: o.stateDir, LogLevel: o.logLevel, Accel: o.accel}
 	err = cmp.Or(
 		parseAll("--local", o.local, spec.ParseLocal, c.AddLocal),
 		parseAll("--network", o.networks, spec.ParseNetwork, c.AddNetwork),

@@ -190,7 +190,7 @@ func TestLayOver(t *testing.T) {
 	}{
 		{"nothing", "", spec.Config{}, "the flags of weft run", "{}\n"},
 		{"file", file, spec.Config{}, file, "name: file\nlog-level: warn\nnetworks:\n  - name: a\n    prefixes: [10.1.0.0/16]\n"},
-		{"both", file, spec.Config{Name: "flag", Networks: []spec.Network{n}}, file + " or the flags of weft run", "name: flag\nlog-level: warn\nnetworks:\n  - name: a\n    prefixes: [10.2.0.0/16]\n"},
+		{"both", file, spec.Config{Name: "flag", Accel: "off", Networks: []spec.Network{n}}, file + " or the flags of weft run", "name: flag\nlog-level: warn\naccel: \"off\"\nnetworks:\n  - name: a\n    prefixes: [10.2.0.0/16]\n"},
 	}
 	for _, tt := range tests {
 		cfg, source, err := layOver(tt.file, tt.flags)

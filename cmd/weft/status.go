@@ -110,9 +110,17 @@ func statusPorts(w io.Writer, ps []spec.PortStatus) {
 func statusPeers(w io.Writer, ps []spec.PeerStatus) {
 	var rows [][]string
 	for _, p := range ps {
-		rows = append(rows, []string{p.Name, p.Address.String(), p.Encap, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), p.Reason})
+		rows = append(rows, []string{p.Name, p.Address.String(), p.Encap, p.Accel, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), peerReason(p)})
 	}
-	table(w, "PEER ADDRESS ENCAP STATE MTU RX TX REASON", rows)
+	table(w, "PEER ADDRESS ENCAP ACCEL STATE MTU RX TX REASON", rows)
+}
+
+// peerReason says why a peer is up or down, and why nothing accelerates it.
+func peerReason(p spec.PeerStatus) string {
+	if p.NoAccel == "" {
+		return p.Reason
+	}
+	return p.Reason + "; no accelerator: " + p.NoAccel
 }
 
 // statusFrames shows the two balance sheets and the reasons for drops.

@@ -44,7 +44,7 @@ var (
 		Now: spec.PortPlace{IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: aPort.Addresses, Gateways: []netip.Addr{}, MTU: 1300},
 	}
 	aPeer = spec.PeerStatus{
-		Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", State: "up", Reason: "heard 1 s ago", MTU: 1450, RxFrames: 5, TxFrames: 6,
+		Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", Accel: "egress-tap", State: "up", Reason: "heard 1 s ago", MTU: 1450, RxFrames: 5, TxFrames: 6,
 		Networks: []string{"blue"}, Origin: "declared",
 	}
 	someRoutes = []spec.RouteStatus{

@@ -154,7 +154,7 @@ func (c *Controller) start() (err error) {
 	if err != nil {
 		return err
 	}
-	if c.under, err = c.sys.underlay(encap.Config{Local: c.opt.Config.Local, Log: c.log}); err != nil {
+	if c.under, err = c.sys.underlay(encap.Config{Local: c.opt.Config.Local, Accel: c.opt.Config.Accel != "off", Log: c.log}); err != nil {
 		return err
 	}
 	c.watcher = tap.NewWatcher()

@@ -56,12 +56,16 @@ func (c *Controller) lost() uint64 {
 	return n
 }
 
+// What was handed to an egress TAP counts as transmitted; what the kernel drops
+// behind it, as at a full queue of the uplink, it counts there, not by peer. It is
+// taken off again here, and stands under tx_egress.
+
 // frames returns the balance sheet, with what the kernel dropped.
 func (c *Controller) frames() spec.Frames {
-	f, lost := c.sw.Frames(), c.lost()
+	f, lost, egress := c.sw.Frames(), c.lost(), c.under.EgressDropped()
 	return spec.Frames{
 		In: f.In + lost, Generated: f.Generated, Forwarded: f.Forwarded, Local: f.Local, Copies: f.Copies,
-		Transmitted: f.Transmitted, DroppedIn: f.DroppedIn + lost, DroppedOut: f.DroppedOut,
+		Transmitted: f.Transmitted - egress, DroppedIn: f.DroppedIn + lost, DroppedOut: f.DroppedOut + egress,
 	}
 }
 
@@ -69,6 +73,7 @@ func (c *Controller) frames() spec.Frames {
 func (c *Controller) totals() map[string]uint64 {
 	counts := c.sw.Drops()
 	counts[drop.TapFull] += c.lost()
+	counts[drop.TxEgress] += c.under.EgressDropped()
 	m := make(map[string]uint64, drop.Count)
 	for _, r := range drop.All() {
 		m[r.String()] = counts[r]
@@ -105,6 +110,7 @@ func (c *Controller) Drops() []spec.Drop {
 	}
 	other := c.sw.OtherDrops()
 	other[drop.TapFull] += c.lostGone
+	other[drop.TxEgress] += c.under.EgressDropped()
 	add(atSwitch, other)
 	slices.SortStableFunc(list, func(a, b spec.Drop) int {
 		return cmp.Or(strings.Compare(a.At, b.At), strings.Compare(a.Reason, b.Reason))

@@ -227,10 +227,11 @@ func (c *Controller) peerStatus(p *peer) spec.PeerStatus {
 	stats := c.sw.PeerStats(p.id)
 	h := healthOf(stats, c.sw.Now(), time.Now())
 	names, _ := carried(p, c.networks)
+	accel, why := c.under.Accel(p.id)
 	return spec.PeerStatus{
 		Name: p.Name, Address: p.Address, Encap: "gre", State: h.state, Reason: h.reason,
 		MTU: c.peerMTU(p), RxFrames: stats.RxFrames, TxFrames: stats.TxFrames,
-		Networks: orEmpty(names), Origin: p.origin,
+		Accel: accel, NoAccel: why, Networks: orEmpty(names), Origin: p.origin,
 	}
 }
 

@@ -63,6 +63,7 @@ const (
 	TxNoBufs      // the kernel had no buffer for the datagram
 	TxTooBig      // larger than the underlay's MTU
 	TxUnreachable // no route, link down, or refused by the kernel
+	TxEgress      // lost behind an egress TAP: the uplink's queue was full, or it was down
 	RxOverflow    // lost in the kernel's receive queue, before the switch saw it
 	DecapBudget   // over the share of one peer
 	numReasons    // keep last
@@ -80,7 +81,7 @@ var names = [numReasons]string{
 	L3NoRoute: "l3_noroute", L3Reject: "l3_reject", L3Neighbour: "l3_neigh", L3Big: "l3_big", L3Options: "l3_opt",
 	L3L2Broadcast: "l3_l2bcast", L3RateLimited: "l3_ratelimited", L3Fragment: "l3_frag", ARPBad: "arp_bad", NDBad: "nd_bad",
 	TapFull: "tap_full", TapDown: "tap_down", TapVirtio: "tap_vnet", TapShort: "tap_short",
-	TxNoBufs: "tx_nobufs", TxTooBig: "tx_toobig", TxUnreachable: "tx_unreach",
+	TxNoBufs: "tx_nobufs", TxTooBig: "tx_toobig", TxUnreachable: "tx_unreach", TxEgress: "tx_egress",
 	RxOverflow: "rx_overflow", DecapBudget: "decap_budget",
 }
 

@@ -18,6 +18,9 @@ const ConfigMax = 1 << 20
 // LogLevels are the values of --log-level.
 var LogLevels = []string{"debug", "info", "warn", "error"}
 
+// AccelModes are the values of --accel: whatever the host allows, or raw sockets only.
+var AccelModes = []string{"auto", "off"}
+
 // LoadConfig reads a YAML file strictly; its errors name file and line.
 func LoadConfig(path string) (Config, error) {
 	f, err := os.Open(path)
@@ -108,7 +111,7 @@ func (c *Config) AddLocal(a netip.Addr) error {
 // says under the same name, the rest of both stays. The error is a clash
 // between the two.
 func (c Config) Over(file Config) (Config, error) {
-	sum := Config{File: file.File, Name: file.Name, StateDir: file.StateDir, LogLevel: file.LogLevel, Local: slices.Clone(file.Local)}
+	sum := Config{File: file.File, Name: file.Name, StateDir: file.StateDir, LogLevel: file.LogLevel, Accel: file.Accel, Local: slices.Clone(file.Local)}
 	if c.Name != "" {
 		sum.Name = c.Name
 	}
@@ -117,6 +120,9 @@ func (c Config) Over(file Config) (Config, error) {
 	}
 	if c.LogLevel != "" {
 		sum.LogLevel = c.LogLevel
+	}
+	if c.Accel != "" {
+		sum.Accel = c.Accel
 	}
 	if len(c.Local) > 0 {
 		sum.Local = slices.Clone(c.Local)
@@ -164,6 +170,14 @@ func laidOver[T any](top, base []T, name func(T) string) []T {
 		}
 	}
 	return sum
+}
+
+// CheckAccel reports a value that is none of AccelModes.
+func CheckAccel(s string) error {
+	if !slices.Contains(AccelModes, s) {
+		return fmt.Errorf("accel %q is not known; it is one of %s", s, strings.Join(AccelModes, ", "))
+	}
+	return nil
 }
 
 // CheckLogLevel reports a log level that is none of LogLevels.

@@ -83,6 +83,7 @@ type Config struct {
 	Local    []netip.Addr `yaml:"local,omitempty,flow"`
 	StateDir string       `yaml:"state-dir,omitempty"`
 	LogLevel string       `yaml:"log-level,omitempty"` // one of LogLevels
+	Accel    string       `yaml:"accel,omitempty"`     // one of AccelModes; empty: auto
 	Networks []Network    `yaml:"networks,omitempty"`
 	Peers    []Peer       `yaml:"peers,omitempty"`
 	Routes   []Route      `yaml:"routes,omitempty"`
@@ -174,6 +175,8 @@ type PeerStatus struct {
 	MTU      int        `json:"mtu"`
 	RxFrames uint64     `json:"rx_frames"`
 	TxFrames uint64     `json:"tx_frames"`
+	Accel    string     `json:"accel"`                  // what carries to it faster than raw sockets: egress-tap, or none
+	NoAccel  string     `json:"accel_reason,omitempty"` // why none
 	Networks []string   `json:"networks"`
 	Origin   string     `json:"origin"`
 }

@@ -17,7 +17,7 @@ import (
 // of an option list.
 
 var (
-	configFields  = []string{"name", "local", "state-dir", "log-level", "networks", "peers", "routes"}
+	configFields  = []string{"name", "local", "state-dir", "log-level", "accel", "networks", "peers", "routes"}
 	networkFields = []string{"name", "prefixes", "id", "gateway", "vrf", "range", "mtu", "ageing"}
 	peerFields    = []string{"name", "address", "networks", "key", "csum", "seq", "encap"}
 	routeFields   = []string{"prefix", "via", "vrf"}
@@ -122,6 +122,11 @@ func (c *Config) setScalar(key, s string) error {
 			return fmt.Errorf("state-dir %q is not the path of a directory", s)
 		}
 		c.StateDir = s
+	case "accel":
+		if err := CheckAccel(s); err != nil {
+			return err
+		}
+		c.Accel = s
 	case "log-level":
 		if err := CheckLogLevel(s); err != nil {
 			return err

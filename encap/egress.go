@@ -1,0 +1,272 @@
+package encap
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Frames written to an egress TAP leave by the uplink as they are, past routing,
+// neighbours, IPsec and the firewall of the host. So a peer gets this carrier only
+// while all of these have nothing to do with its datagrams: the host's routes lead
+// there by an Ethernet link (egressFinder), and rules let raw sockets send (proof).
+// The kernel says when any of it may have changed, and then all is looked at anew;
+// whatever does not hold makes the peer's packets go by raw socket again.
+
+const (
+	egressEvery  = 2 * time.Second        // between looks when nothing happens
+	egressPause  = 50 * time.Millisecond  // between looks at least
+	egressProof  = 500 * time.Millisecond // until it is looked whether a raw socket has sent something
+	egressNaming = "weft-out%d"
+)
+
+var (
+	errEgressUntested = errors.New("the kernel is being tested")
+	errEgressUnproved = errors.New("nothing was sent by raw socket yet, which shows that the host's firewall lets it pass")
+)
+
+// egress keeps up the carrying by egress TAPs: one goroutine, which owns
+// everything but what is said otherwise.
+type egress struct {
+	u     *Underlay
+	ns    netns.NsHandle        // of the underlay
+	lost  atomic.Uint64         // frames that were dropped behind the TAPs; read by anyone
+	down  atomic.Pointer[error] // why no peer can have it; nil: nothing is in the way. Read by anyone
+	kick  chan struct{}         // something may have changed
+	rules atomic.Bool           // firewall rules may have changed
+	stop  chan struct{}         // closed by close
+	ended sync.WaitGroup
+	links *netlink.Handle
+	tool  *ethtool.Ethtool
+	taps  []*egressTAP
+}
+
+// startEgress begins to look for peers that an egress TAP leads to. The calling
+// thread is in the underlay's namespace.
+func startEgress(u *Underlay) (*egress, error) {
+	ns, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("open underlay: open network namespace: %w", err)
+	}
+	e := &egress{u: u, ns: ns, kick: make(chan struct{}, 1), stop: make(chan struct{})}
+	e.down.Store(&errEgressUntested)
+	e.ended.Add(1)
+	go e.run() // owner: the Underlay; ends when close closes stop
+	return e, nil
+}
+
+// close ends it; TAPs go with their descriptors.
+func (e *egress) close() {
+	close(e.stop)
+	e.ended.Wait()
+	for _, t := range e.taps {
+		_ = unix.Close(t.fd)
+	}
+	_ = e.ns.Close()
+}
+
+// look makes the goroutine look again.
+func (e *egress) look() {
+	if e == nil {
+		return
+	}
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (e *egress) run() {
+	defer e.ended.Done()
+	runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+	if err := e.work(); err != nil {
+		e.down.Store(&err)
+		e.u.log.Info("no egress TAP: super-frames to peers are cut here", "reason", err)
+	}
+}
+
+// work is run until stop, or until it turns out that the host has no egress TAPs.
+func (e *egress) work() error {
+	err := selfTestEgress()
+	if err != nil {
+		return err
+	}
+	if err := netns.Set(e.ns); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	if e.links, err = openLinks(); err != nil {
+		return err
+	}
+	defer e.links.Close()
+	if e.tool, err = ethtool.NewEthtool(); err != nil {
+		return fmt.Errorf("open ethtool socket: %w", err)
+	}
+	defer e.tool.Close()
+	closeEvents, err := e.follow()
+	if err != nil {
+		return err
+	}
+	defer closeEvents()
+	e.down.Store(nil)
+	for {
+		again := time.NewTimer(e.lookAtAll())
+		select {
+		case <-e.stop:
+			again.Stop()
+			return nil
+		case <-again.C:
+		case <-e.kick:
+			again.Stop()
+			time.Sleep(egressPause) // what changes seldom changes alone
+		}
+	}
+}
+
+// follow makes events of the kernel kick. What is returned ends that.
+func (e *egress) follow() (end func(), err error) {
+	groups := func(numbers ...uint) []uint { return numbers }
+	var sockets []*nl.NetlinkSocket
+	var readers sync.WaitGroup
+	end = func() {
+		for _, s := range sockets {
+			s.Close()
+		}
+		readers.Wait()
+	}
+	for _, source := range []struct {
+		protocol int
+		groups   []uint
+		firewall bool
+	}{
+		{unix.NETLINK_ROUTE, groups(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+			unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP), false},
+		{unix.NETLINK_XFRM, groups(nl.XFRMNLGRP_POLICY), false},
+		{unix.NETLINK_NETFILTER, groups(unix.NFNLGRP_NFTABLES), true},
+	} {
+		s, err := nl.Subscribe(source.protocol, source.groups...)
+		if errors.Is(err, unix.EPROTONOSUPPORT) { // a kernel without IPsec or netfilter
+			continue
+		}
+		if err != nil {
+			end()
+			return nil, fmt.Errorf("follow events of the kernel: %w", err)
+		}
+		sockets = append(sockets, s)
+		readers.Go(func() { // ends when end closes the socket
+			for {
+				_, _, err := s.Receive()
+				if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+					return
+				}
+				if source.firewall {
+					e.rules.Store(true)
+				}
+				e.look()
+			}
+		})
+	}
+	return end, nil
+}
+
+// lookAtAll looks at every peer, and returns how long that is good for.
+func (e *egress) lookAtAll() time.Duration {
+	rules := e.rules.Swap(false)
+	f := &egressFinder{egress: e}
+	type found struct {
+		path *egressPath
+		err  error
+	}
+	all := map[Peer]found{}
+	changed, wait := false, egressEvery
+	for _, p := range e.u.peers.Load().numbered {
+		if p == nil {
+			continue
+		}
+		if rules {
+			p.proof.sent.Store(false)
+		}
+		path, err := f.find(p)
+		if err == nil && !p.proof.sent.Load() {
+			path, err = nil, errEgressUnproved
+		}
+		if err != nil {
+			wait = egressProof
+		}
+		all[p.Peer] = found{path, err}
+		if !path.equal(p.egress) || errorText(err) != errorText(p.noEgress) {
+			changed = true
+			e.say(p, path, err)
+		}
+	}
+	e.count()
+	if changed {
+		e.u.changePeers(func(p *peer) {
+			if now, ok := all[p.Peer]; ok {
+				p.egress, p.noEgress = now.path, now.err
+			}
+		})
+	}
+	return wait
+}
+
+// say writes to the log that the carrier of a peer changes.
+func (e *egress) say(p *peer, path *egressPath, err error) {
+	switch {
+	case path != nil && p.egress == nil:
+		e.u.log.Info("peer is reached by egress TAP", "peer", p.ID, "address", p.Addr)
+	case path == nil && p.egress != nil:
+		e.u.log.Info("peer is reached by raw socket", "peer", p.ID, "address", p.Addr, "reason", err)
+	}
+}
+
+func (e *egressPath) equal(o *egressPath) bool {
+	return (e == nil) == (o == nil) && (e == nil || *e == *o)
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Accel says whether something faster than raw sockets carries packets to a peer,
+// and if not, why. Any goroutine may ask.
+func (u *Underlay) Accel(id PeerID) (name, reason string) {
+	p := u.peers.Load().peer(id)
+	switch {
+	case p == nil:
+		return "none", ""
+	case u.egress == nil:
+		return "none", "switched off"
+	case p.carrier == byEgress:
+		return "egress-tap", ""
+	}
+	err := p.noEgress
+	if down := u.egress.down.Load(); down != nil {
+		err = *down
+	}
+	if err == nil {
+		return "none", "not looked at yet"
+	}
+	return "none", err.Error()
+}
+
+// EgressDropped returns how many packets that Send had handed to the kernel were
+// dropped behind an egress TAP: by the queue of the uplink, or because it was down.
+// It is as of the last look, a few seconds ago at most.
+func (u *Underlay) EgressDropped() uint64 {
+	if u.egress == nil {
+		return 0
+	}
+	return u.egress.lost.Load()
+}

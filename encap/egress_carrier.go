@@ -1,0 +1,106 @@
+package encap
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/drop"
+	"weft/internal/header"
+	"weft/internal/offload"
+)
+
+// egressCarrier writes whole outer frames to an egress TAP, from where the kernel
+// moves them to the uplink: one call for a super-frame, which the kernel cuts as
+// late as it can, or never. What the TAP does not take goes by raw socket.
+//
+//	[virtio header][Ethernet][outer IP][GRE] [inner frame, uncut, uncopied]
+type egressCarrier struct {
+	u    *Underlay
+	raw  *rawCarrier
+	env  envelope // of the packet at work
+	head [egressHeadSpace]byte
+	iov  [2]unix.Iovec // head, inner frame
+}
+
+const (
+	egressOuter     = offload.TunnelHeaderLen + header.EthernetLen // of the outer IP header in head
+	egressHeadSpace = egressOuter + header.IPv6Len + GREMaxLen
+)
+
+// egressPath is how a peer is reached by an egress TAP.
+type egressPath struct {
+	fd       int        // the TAP
+	src      netip.Addr // outer source
+	mtu      int        // L3, of uplink and route
+	ethernet [header.EthernetLen]byte
+}
+
+func (c *egressCarrier) carry(to *peer, run []Packet) {
+	for i := range run {
+		p := &run[i]
+		c.env.address(c.u.seed, to, p)
+		c.env.src = to.egress.src
+		switch {
+		case offload.LongestSegment(p.Header, p.Frame)-c.env.skip+c.env.len > to.egress.mtu:
+			p.Reason, p.Err = drop.TxTooBig, syscall.EMSGSIZE
+			continue
+		case c.fits(p):
+			c.raw.flush() // order
+			if c.write(to.egress, p) {
+				continue
+			}
+		}
+		c.raw.carry(to, run[i:i+1])
+	}
+}
+
+func (c *egressCarrier) flush() { c.raw.flush() }
+
+// fits reports whether the kernel cuts the packet as it should: a super-frame
+// without VLAN tags, no longer with its envelope than an outer header can say, and
+// where the inner IP header is far enough behind the outer one
+// (virtio_net_hdr_tnl_to_skb in linux/virtio_net.h).
+func (c *egressCarrier) fits(p *Packet) bool {
+	if !p.Header.IsGSO() {
+		return true
+	}
+	_, l3 := header.Ethernet(p.Frame).L3()
+	return l3 == header.EthernetLen && c.env.len-c.env.to.outer+l3-c.env.skip >= header.UDPLen &&
+		c.env.len+len(p.Frame)-c.env.skip <= 0xffff
+}
+
+// write writes the packet at work, and reports whether it need not be tried
+// otherwise.
+func (c *egressCarrier) write(e *egressPath, p *Packet) bool {
+	frame := p.Frame[c.env.skip:]
+	head := c.head[:egressOuter+c.env.len]
+	c.env.put(head[egressOuter:], frame)
+	copy(head[offload.TunnelHeaderLen:], e.ethernet[:])
+	if p.Header.IsGSO() {
+		inner := header.EthernetLen + c.env.len - c.env.skip
+		p.Header.PutTunnel(head, offload.Tunnel{
+			V6: c.env.to.Addr.Is6(), Outer: header.EthernetLen + c.env.to.outer, Inner: inner, L3: inner + header.EthernetLen,
+		})
+	} else {
+		clear(head[:offload.TunnelHeaderLen])
+	}
+	c.iov[0].Base, c.iov[1].Base = &head[0], &frame[0]
+	c.iov[0].SetLen(len(head))
+	c.iov[1].SetLen(len(frame))
+	for {
+		_, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(e.fd), uintptr(unsafe.Pointer(&c.iov)), uintptr(len(c.iov)))
+		switch errno {
+		case 0:
+			return true
+		case syscall.EINTR:
+		case syscall.EAGAIN, syscall.ENOBUFS, syscall.ENOMEM:
+			p.Reason, p.Err = drop.TxNoBufs, errno
+			return true
+		default: // EIO: the TAP is down. EBADFD: it was deleted. EINVAL: this one it does not take after all
+			return false
+		}
+	}
+}

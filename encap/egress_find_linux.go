@@ -1,0 +1,219 @@
+package encap
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"weft/internal/header"
+)
+
+// egressFinder finds out, in one look, which peers an egress TAP leads to. It
+// asks the kernel for each thing once.
+type egressFinder struct {
+	*egress
+	uplinks  map[int]*uplink
+	policies map[bool]error // by version of IP: why IPsec is in the way, nil where it is not
+}
+
+// uplink is a link by which peers are reached.
+type uplink struct {
+	link       netlink.Link
+	tap        *egressTAP
+	err        error
+	neighbours []netlink.Neigh
+}
+
+// find says how a peer is reached by an egress TAP, or why it is not.
+func (f *egressFinder) find(p *peer) (*egressPath, error) {
+	switch {
+	case p.Checksum:
+		return nil, errors.New("GRE checksums (csum) are made segment by segment")
+	case p.Sequence:
+		return nil, errors.New("sequence numbers (seq) are counted segment by segment")
+	case !p.src.IsValid():
+		return nil, errors.New("no local address to send from")
+	}
+	route, err := f.route(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.noIPsec(p.Addr.Is6()); err != nil {
+		return nil, err
+	}
+	up := f.uplink(route.LinkIndex)
+	if up.err != nil {
+		return nil, up.err
+	}
+	mac, err := f.nextHop(up, hopOf(route, p.Addr))
+	if err != nil {
+		return nil, err
+	}
+	path := &egressPath{fd: up.tap.fd, src: p.src, mtu: up.link.Attrs().MTU}
+	if route.MTU > 0 {
+		path.mtu = min(path.mtu, route.MTU)
+	}
+	if p.src.IsUnspecified() {
+		src, ok := netip.AddrFromSlice(route.Src)
+		if !ok {
+			return nil, errors.New("the route names no source address")
+		}
+		path.src = src.Unmap()
+	}
+	etherType := uint16(header.TypeIPv4)
+	if p.Addr.Is6() {
+		etherType = header.TypeIPv6
+	}
+	header.PutEthernet(path.ethernet[:], mac, header.MACFrom(up.link.Attrs().HardwareAddr), etherType)
+	return path, nil
+}
+
+// route asks for the route that a raw socket's datagrams to p take.
+func (f *egressFinder) route(p *peer) (*netlink.Route, error) {
+	options := &netlink.RouteGetOptions{}
+	if !p.src.IsUnspecified() {
+		options.SrcAddr = p.src.AsSlice()
+	}
+	routes, err := f.links.RouteGetWithOptions(p.Addr.AsSlice(), options)
+	if err != nil {
+		return nil, fmt.Errorf("no route to %s: %w", p.Addr, err)
+	}
+	if len(routes) != 1 {
+		return nil, fmt.Errorf("%d routes to %s", len(routes), p.Addr)
+	}
+	r := &routes[0]
+	switch {
+	case r.Type != unix.RTN_UNICAST:
+		return nil, fmt.Errorf("the route to %s leads to no other host", p.Addr)
+	case r.Encap != nil || r.MPLSDst != nil:
+		return nil, fmt.Errorf("the route to %s encapsulates", p.Addr)
+	}
+	return r, nil
+}
+
+// hopOf returns the next hop of a route.
+func hopOf(r *netlink.Route, to netip.Addr) netip.Addr {
+	gw := r.Gw
+	if via, ok := r.Via.(*netlink.Via); ok && gw == nil { // IPv4 by an IPv6 neighbour (RFC 8950)
+		gw = via.Addr
+	}
+	if hop, ok := netip.AddrFromSlice(gw); ok {
+		return hop.Unmap()
+	}
+	return to
+}
+
+// noIPsec returns an error where a policy of IPsec may want what goes out to
+// peers. Which, is not looked at: where IPsec is set up, it is left to it.
+func (f *egressFinder) noIPsec(v6 bool) error {
+	if err, ok := f.policies[v6]; ok {
+		return err
+	}
+	family := netlink.FAMILY_V4
+	if v6 {
+		family = netlink.FAMILY_V6
+	}
+	err := noPolicies(f.links.XfrmPolicyList(family))
+	if f.policies == nil {
+		f.policies = map[bool]error{}
+	}
+	f.policies[v6] = err
+	return err
+}
+
+func noPolicies(policies []netlink.XfrmPolicy, err error) error {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) { // a kernel without IPsec
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list IPsec policies: %w", err)
+	}
+	for i := range policies {
+		if p := &policies[i]; p.Dir == netlink.XFRM_DIR_OUT {
+			return fmt.Errorf("the host has an IPsec policy for what it sends, to %v", p.Dst)
+		}
+	}
+	return nil
+}
+
+// uplink looks at a link, and makes a TAP for it.
+func (f *egressFinder) uplink(index int) *uplink {
+	if up := f.uplinks[index]; up != nil {
+		return up
+	}
+	up := &uplink{}
+	if f.uplinks == nil {
+		f.uplinks = map[int]*uplink{}
+	}
+	f.uplinks[index] = up
+	if up.link, up.err = f.links.LinkByIndex(index); up.err != nil {
+		up.err = fmt.Errorf("find uplink %d: %w", index, up.err)
+		return up
+	}
+	if up.err = f.suits(up.link); up.err != nil {
+		return up
+	}
+	if up.neighbours, up.err = f.links.NeighList(index, netlink.FAMILY_ALL); up.err != nil {
+		up.err = fmt.Errorf("list neighbours: %w", up.err)
+		return up
+	}
+	up.tap, up.err = f.tapTo(index)
+	return up
+}
+
+// suits returns why frames cannot be put on a link as they are.
+func (f *egressFinder) suits(l netlink.Link) error {
+	a := l.Attrs()
+	switch {
+	case a.EncapType != "ether" || a.Flags&net.FlagLoopback != 0 || len(a.HardwareAddr) != 6:
+		return fmt.Errorf("uplink %s is no Ethernet link", a.Name)
+	case a.Flags&net.FlagUp == 0:
+		return fmt.Errorf("uplink %s is down", a.Name)
+	}
+	// To the kernel the tunnel says that it is of UDP. That does not matter where
+	// the kernel cuts; of hardware nobody knows.
+	features, err := f.tool.Features(a.Name)
+	if err != nil {
+		return fmt.Errorf("read features of uplink %s: %w", a.Name, err)
+	}
+	if features["tx-udp_tnl-segmentation"] && l.Type() != "veth" {
+		return fmt.Errorf("uplink %s cuts UDP tunnels in hardware: ethtool -K %s tx-udp_tnl-segmentation off would help", a.Name, a.Name)
+	}
+	return nil
+}
+
+// nextHop returns the MAC of a next hop. It uses the kernel's entry, as if it had
+// sent something there, so that the kernel keeps it fresh and asks for what it does
+// not know. Entries that never go stale are left alone.
+func (f *egressFinder) nextHop(up *uplink, hop netip.Addr) (header.MAC, error) {
+	const lasting = netlink.NUD_PERMANENT | netlink.NUD_NOARP
+	const known = lasting | netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
+	for i := range up.neighbours {
+		n := &up.neighbours[i]
+		if a, ok := netip.AddrFromSlice(n.IP); !ok || a.Unmap() != hop || n.State&known == 0 || len(n.HardwareAddr) != 6 {
+			continue
+		}
+		if n.State&lasting == 0 {
+			f.use(up, hop)
+		}
+		return header.MACFrom(n.HardwareAddr), nil
+	}
+	f.use(up, hop)
+	return 0, fmt.Errorf("next hop %s on %s does not answer", hop, up.link.Attrs().Name)
+}
+
+// use tells the kernel that the neighbour is used.
+func (f *egressFinder) use(up *uplink, hop netip.Addr) {
+	n := &netlink.Neigh{LinkIndex: up.link.Attrs().Index, Family: netlink.FAMILY_V4, IP: hop.AsSlice(), Flags: netlink.NTF_USE}
+	if hop.Is6() {
+		n.Family = netlink.FAMILY_V6
+	}
+	if err := f.links.NeighSet(n); err != nil {
+		f.u.log.Debug("neighbour cannot be kept fresh", "address", hop, "uplink", strconv.Itoa(n.LinkIndex), "err", err)
+	}
+}
