@@ -149,6 +149,15 @@ func (b *Batch) Delete(p netip.Prefix) bool {
 // Get is Routes.Get, but sees what the batch did so far.
 func (b *Batch) Get(p netip.Prefix) (NextHop, bool) { return b.table.Get(unmap(p)) }
 
+// Len is Routes.Len, but sees what the batch did so far.
+func (b *Batch) Len() int { return b.table.Size() }
+
+// Clear deletes every route.
+func (b *Batch) Clear() {
+	b.table, b.private = new(bart.Table[NextHop]), true
+	b.changes++
+}
+
 // inPlace counts a change and reports whether to make it in place.
 func (b *Batch) inPlace() bool {
 	b.changes++

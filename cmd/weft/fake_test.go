@@ -172,8 +172,13 @@ func (f *fake) RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error) {
 	return spec.RouteStatus{}, fmt.Errorf("route to %s: there is none in vrf %q: add one", a, "red")
 }
 
-func (f *fake) AddRoute(r spec.Route) (spec.RouteStatus, error) {
-	f.note("AddRoute %s", r)
+func (f *fake) AddRoutes(list []spec.Route, replace bool) (spec.RoutesAdded, error) {
+	f.note("AddRoutes %v %v", list, replace)
+	return spec.RoutesAdded{Added: len(list)}, nil
+}
+
+func (f *fake) AddRoute(r spec.Route, replace bool) (spec.RouteStatus, error) {
+	f.note("AddRoute %s %v", r, replace)
 	return spec.RouteStatus{Prefix: r.Prefix, Via: r.Via, Kind: "static", VRF: "red"}, nil
 }
 

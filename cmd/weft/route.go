@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,24 +16,45 @@ import (
 )
 
 func routeCommand(a *app) *cobra.Command {
-	return group("route", "Routes between networks and hosts: add, remove, show", routeAdd(a), routeRm(a), routeShow(a))
+	return group("route", "Routes between networks and hosts: add, replace, remove, show", routeAdd(a, false), routeAdd(a, true), routeRm(a), routeShow(a))
 }
 
-func routeAdd(a *app) *cobra.Command {
+// routeAdd is `route add` and, where replace is set, `route replace`.
+func routeAdd(a *app, replace bool) *cobra.Command {
+	verb, short := "add", "Lead a prefix to a peer or a container"
+	note := "Adding what is there already is no error; with another next hop it is."
+	if replace {
+		verb, short = "replace", "Lead a prefix to a peer or a container, whether it has a route or not"
+		note = "No packet is lost on the way from the old next hop to the new one."
+	}
 	cmd := &cobra.Command{
-		Use:   "add PREFIX via PEER|ADDR",
-		Short: "Lead a prefix to a peer or a container",
+		Use:   verb + " PREFIX via PEER|ADDR",
+		Short: short,
 		Long: `Lead a prefix to a peer, by its name or its underlay address, or to a container
 that routes, by its address. 0.0.0.0/0 and ::/0 are the default routes. The
-prefixes of networks with a gateway are routed without being told.`,
-		Example: `  weft route add 172.17.2.0/24 via host2
+prefixes of networks with a gateway are routed without being told. ` + note + `
+
+With --file the routes of a file take effect in one step, or none of them: one a
+line, as PREFIX via PEER|ADDR [vrf NAME]. What a line leaves out stands on the
+command line; what follows a # is passed over. A full Internet table takes
+seconds.`,
+		Example: strings.ReplaceAll(`  weft route add 172.17.2.0/24 via host2
   weft route add 172.17.2.0/24 via 192.168.18.17
-  weft route add 0.0.0.0/0 via 10.1.0.9 --vrf red`,
-		Args:              wantArgs(3, 3),
+  weft route add 0.0.0.0/0 via 10.1.0.9 --vrf red
+  weft route add --file routes.txt
+  zcat prefixes.gz | weft route add --file - via host2`, "route add", "route "+verb),
+		Args:              wantArgs(0, 3),
 		ValidArgsFunction: a.completeArgs(nil, words("via"), peerNames),
 	}
 	vrf := a.vrfFlag(cmd)
+	file := cmd.Flags().StringP("file", "f", "", "`path` of a file of routes; - for standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("file") {
+			return a.addRoutes(cmd, *file, args, vrf, replace)
+		}
+		if err := wantArgs(3, 3)(cmd, args); err != nil {
+			return usageError{err}
+		}
 		if args[1] != "via" {
 			return usageError{fmt.Errorf("want %q between prefix and next hop, got %q", "via", args[1])}
 		}
@@ -43,7 +66,7 @@ prefixes of networks with a gateway are routed without being told.`,
 		if err != nil {
 			return usageError{err}
 		}
-		got, err := a.client().AddRoute(cmd.Context(), r)
+		got, err := a.client().AddRoute(cmd.Context(), r, replace)
 		if err != nil {
 			return err
 		}
@@ -52,6 +75,37 @@ prefixes of networks with a gateway are routed without being told.`,
 		})
 	}
 	return cmd
+}
+
+// addRoutes makes the routes of a file. args are empty, or "via" and a next hop.
+func (a *app) addRoutes(cmd *cobra.Command, path string, args []string, vrf vrfFlag, replace bool) error {
+	var common spec.Route
+	switch {
+	case len(args) == 2 && args[0] == "via":
+		common.Via = args[1]
+	case len(args) != 0:
+		return usageError{fmt.Errorf("with --file want nothing, or via PEER|ADDR, got %q", strings.Join(args, " "))}
+	}
+	var err error
+	if common.VRF, err = vrf.name(); err != nil {
+		return err
+	}
+	from := cmd.InOrStdin()
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("read routes: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	got, err := a.client().AddRoutes(cmd.Context(), from, common, replace)
+	if err != nil {
+		return err
+	}
+	return a.print(got, func(w io.Writer) {
+		fmt.Fprintf(w, "%d routes added, %d replaced, %d were there\n", got.Added, got.Replaced, got.Unchanged)
+	})
 }
 
 func routeRm(a *app) *cobra.Command {

@@ -107,9 +107,25 @@ func (c *Client) RouteTo(ctx context.Context, a netip.Addr, vrf string) (r spec.
 	return rs[0], nil
 }
 
-// AddRoute makes a route.
-func (c *Client) AddRoute(ctx context.Context, r spec.Route) (got spec.RouteStatus, err error) {
-	return got, c.do(ctx, http.MethodPost, "/v1/routes", r, &got)
+// AddRoute makes a route; one with another next hop is replaced where replace
+// is set.
+func (c *Client) AddRoute(ctx context.Context, r spec.Route, replace bool) (got spec.RouteStatus, err error) {
+	return got, c.do(ctx, http.MethodPost, "/v1/routes"+query("replace", onlyTrue(replace)), r, &got)
+}
+
+// AddRoutes makes the routes of a file, in the form of spec.ReadRoutes: all or
+// none. What its lines leave out is that of common.
+func (c *Client) AddRoutes(ctx context.Context, file io.Reader, common spec.Route, replace bool) (got spec.RoutesAdded, err error) {
+	q := query("via", common.Via, "vrf", common.VRF, "replace", onlyTrue(replace))
+	return got, c.send(ctx, http.MethodPost, "/v1/routes/table"+q, file, &got)
+}
+
+// onlyTrue is the value of a parameter that is left out where it is false.
+func onlyTrue(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
 }
 
 // RemoveRoute removes a route.
@@ -168,9 +184,6 @@ func query(pairs ...string) string {
 
 // do sends body as JSON, where there is one, and reads the answer into got.
 func (c *Client) do(ctx context.Context, method, path string, body, got any) error {
-	if err := CheckSocketPath(c.socket); err != nil {
-		return err
-	}
 	var send io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -179,7 +192,15 @@ func (c *Client) do(ctx context.Context, method, path string, body, got any) err
 		}
 		send = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://weft"+path, send)
+	return c.send(ctx, method, path, send, got)
+}
+
+// send is do with a body of any form; nil: none.
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, got any) error {
+	if err := CheckSocketPath(c.socket); err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://weft"+path, body)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}

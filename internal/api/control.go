@@ -26,7 +26,8 @@ type Control interface {
 
 	Routes(vrf string) ([]spec.RouteStatus, error)
 	RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error)
-	AddRoute(r spec.Route) (spec.RouteStatus, error)
+	AddRoute(r spec.Route, replace bool) (spec.RouteStatus, error)
+	AddRoutes(list []spec.Route, replace bool) (spec.RoutesAdded, error)
 	RemoveRoute(prefix netip.Prefix, vrf string) error
 
 	FDB(network string) ([]spec.FDBEntry, error)

@@ -121,7 +121,13 @@ func (f *fake) RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error) {
 	return someRoutes[1], f.note(a, vrf)
 }
 
-func (f *fake) AddRoute(r spec.Route) (spec.RouteStatus, error) { return someRoutes[1], f.note(r) }
+func (f *fake) AddRoute(r spec.Route, replace bool) (spec.RouteStatus, error) {
+	return someRoutes[1], f.note(r, replace)
+}
+
+func (f *fake) AddRoutes(list []spec.Route, replace bool) (spec.RoutesAdded, error) {
+	return spec.RoutesAdded{Added: len(list)}, f.note(list, replace)
+}
 
 func (f *fake) RemoveRoute(prefix netip.Prefix, vrf string) error { return f.note(prefix, vrf) }
 

@@ -79,12 +79,28 @@ var routes = []route{
 	{"DELETE /v1/peers/{name}", nil, func(c Control, r *http.Request) (any, error) { return nil, c.RemovePeer(r.PathValue("name")) }},
 
 	{"GET /v1/routes", []string{"to", "vrf"}, getRoutes},
-	{"POST /v1/routes", nil, func(c Control, r *http.Request) (any, error) {
+	{"POST /v1/routes", []string{"replace"}, func(c Control, r *http.Request) (any, error) {
+		replace, err := flagOf(r, "replace")
+		if err != nil {
+			return nil, err
+		}
 		var route spec.Route
 		if err := decodeValid(r, &route); err != nil {
 			return nil, err
 		}
-		return c.AddRoute(route)
+		return c.AddRoute(route, replace)
+	}},
+	{tablePattern, []string{"replace", "via", "vrf"}, func(c Control, r *http.Request) (any, error) {
+		replace, err := flagOf(r, "replace")
+		if err != nil {
+			return nil, err
+		}
+		list, err := spec.ReadRoutes(r.Body, spec.Route{Via: r.URL.Query().Get("via"), VRF: r.URL.Query().Get("vrf")})
+		if err != nil {
+			_, _ = io.Copy(io.Discard, r.Body) // so that the client comes to read why
+			return nil, requestError{err}
+		}
+		return c.AddRoutes(list, replace)
 	}},
 	// A prefix has a slash, so it does not fit one element of a URL's path.
 	{"DELETE /v1/routes", []string{"prefix", "vrf"}, func(c Control, r *http.Request) (any, error) {
@@ -115,6 +131,9 @@ var routes = []route{
 		return Flushed{n}, err
 	}},
 }
+
+// tablePattern takes a file of routes as it is, which may be long.
+const tablePattern = "POST /v1/routes/table"
 
 // getRoutes answers with all routes, or with the one that leads to an address.
 func getRoutes(c Control, r *http.Request) (any, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"weft/internal/spec"
 )
 
 // Bounds of what clients can make the server hold.
@@ -17,6 +20,9 @@ const (
 	maxConns  = 64
 	maxBody   = 1 << 20 // bytes
 	maxHeader = 16 << 10
+
+	maxTable  = 256 << 20 // bytes of a file of routes: some millions
+	tableTime = 2 * time.Minute
 )
 
 // Server answers the API for one Control.
@@ -75,7 +81,14 @@ type failure struct {
 }
 
 func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if rt.pattern == tablePattern {
+		r.Body = http.MaxBytesReader(w, r.Body, maxTable)
+		conn := http.NewResponseController(w)
+		_ = conn.SetReadDeadline(time.Now().Add(tableTime)) // else it is cut off after the usual time
+		_ = conn.SetWriteDeadline(time.Now().Add(2 * tableTime))
+	} else {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	}
 	var got any
 	err := checkQuery(r, rt.query)
 	if err == nil {
@@ -91,8 +104,31 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	case got == nil:
 		answer(w, http.StatusOK, struct{}{})
 	default:
+		if rows, ok := got.([]spec.RouteStatus); ok {
+			answerRows(w, rows)
+			return
+		}
 		answer(w, http.StatusOK, got)
 	}
+}
+
+// answerRows sends a list that may be very long row by row: as one piece it would
+// be in memory several times.
+func answerRows(w http.ResponseWriter, rows []spec.RouteStatus) {
+	w.Header().Set("Content-Type", "application/json")
+	out := bufio.NewWriter(w)
+	enc := json.NewEncoder(out)
+	_ = out.WriteByte('[')
+	for i := range rows {
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		if enc.Encode(&rows[i]) != nil { // the client went away
+			return
+		}
+	}
+	_, _ = out.WriteString("]\n")
+	_ = out.Flush()
 }
 
 // answer sends v. A client that went away is nobody's fault.

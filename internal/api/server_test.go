@@ -127,6 +127,24 @@ func TestSparseAnswers(t *testing.T) {
 
 // Each method of the client reaches the method of the control with the same
 // arguments, and brings its answer back.
+// inTable is a route of the table that TestClientMirrorsControl sends.
+func inTable(line int, vrf string) spec.Route {
+	return spec.Route{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Via: "host2", VRF: vrf, Line: line}
+}
+
+// A long table is refused with its reason, though much of it is still to be sent.
+func TestTableRefused(t *testing.T) {
+	c := NewClient(start(t, &fake{}))
+	table := "10.9.0.0/33 via host2\n" + strings.Repeat("10.9.0.0/16 via host2\n", 1<<18)
+	_, err := c.AddRoutes(t.Context(), strings.NewReader(table), spec.Route{}, false)
+	if err == nil || !strings.HasPrefix(err.Error(), `line 1: route "10.9.0.0/33"`) {
+		t.Errorf("got %v", err)
+	}
+	if got, err := c.AddRoutes(t.Context(), strings.NewReader(table[strings.IndexByte(table, '\n'):]), spec.Route{}, false); err != nil || got.Added != 1<<18 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 func TestClientMirrorsControl(t *testing.T) {
 	f := &fake{}
 	c := NewClient(start(t, f))
@@ -170,8 +188,10 @@ func TestClientMirrorsControl(t *testing.T) {
 	none("Routes", err)
 	row, err := c.RouteTo(ctx, netip.MustParseAddr("fd00::1"), "red")
 	same("RouteTo", row, err, someRoutes[1])
-	row, err = c.AddRoute(ctx, route)
+	row, err = c.AddRoute(ctx, route, true)
 	same("AddRoute", row, err, someRoutes[1])
+	table, err := c.AddRoutes(ctx, strings.NewReader("10.9.0.0/16\n10.9.0.0/16 vrf red # again\n"), spec.Route{Via: "host2", VRF: "blue"}, false)
+	same("AddRoutes", table, err, spec.RoutesAdded{Added: 2})
 	none("RemoveRoute", c.RemoveRoute(ctx, route.Prefix, ""))
 	es, err := c.FDB(ctx, "blue")
 	same("FDB", len(es), err, 2)
@@ -188,7 +208,7 @@ func TestClientMirrorsControl(t *testing.T) {
 
 	want := []any{
 		n, "blue", ch, true, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
-		"red", "", netip.MustParseAddr("fd00::1"), "red", route, route.Prefix, "", "blue", "",
+		"red", "", netip.MustParseAddr("fd00::1"), "red", route, true, []spec.Route{inTable(1, "blue"), inTable(2, "red")}, false, route.Prefix, "", "blue", "",
 		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue",
 	}
 	if !reflect.DeepEqual(f.calls, want) {

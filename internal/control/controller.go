@@ -2,6 +2,7 @@ package control
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -53,7 +55,12 @@ type Controller struct {
 	change sync.Mutex             // held by whoever changes something, over system calls and writes to the disk
 	closed bool                   // guarded by change
 	sent   []dataplane.PeerConfig // guarded by change: what the switch knows of the peers
-	tables map[uint32]table       // guarded by change: what the switch knows of vrfs and routes, by key
+	tables map[uint32]bool        // guarded by change: the vrfs that the switch has, by key
+
+	// There may be a million routes. What is made of all of them is made anew only
+	// when something changed, not for each container or each second.
+	routesSent  bool            // guarded by change: the switch has the routes as they are
+	routesSaved json.RawMessage // guarded by change: the routes as the state has them; nil: not known
 
 	// mu guards the following. They are written with change held too, so whoever
 	// holds that may read them without mu. mu is never held over anything slow.
@@ -64,6 +71,7 @@ type Controller struct {
 	statics   []staticRecord
 	leaving   []endpointRecord // whose TAPs are being removed
 	links     linkMTUs         // as last seen
+	unused    []routeKey       // routes that cannot be followed, sorted
 	faults    faults
 	lostGone  uint64 // what the kernel dropped at ports that are gone
 	silent    bool   // closing: nothing is announced any more
@@ -101,7 +109,7 @@ func open(o Options, sys system) (*Controller, error) {
 		opt: o, log: o.Log, sys: sys, started: time.Now(),
 		store:  &store{dir: o.Config.StateDir},
 		events: make(chan event), done: make(chan struct{}),
-		domains: map[string]domain{}, tables: map[uint32]table{}, endpoints: map[endpointKey]*endpoint{},
+		domains: map[string]domain{}, tables: map[uint32]bool{}, endpoints: map[endpointKey]*endpoint{},
 	}
 	if c.locks, err = sys.lock(o.Config.StateDir); err != nil {
 		return nil, err
@@ -178,6 +186,7 @@ func (c *Controller) start() (err error) {
 	if err := c.save(); err != nil { // frames flow all the same; status says so
 		c.log.Error("state was not written", "err", err)
 	}
+	c.tidy()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
 	return nil
@@ -257,6 +266,28 @@ func (c *Controller) commit(do, undo func()) error {
 	return err
 }
 
+// commitDesired is commit for a change of networks, peers or routes, on which
+// the tables of the vrfs depend.
+func (c *Controller) commitDesired(do, undo func()) error {
+	err := c.commit(func() { do(); c.desiredChanged() }, func() { undo(); c.desiredChanged() })
+	c.tidy()
+	return err
+}
+
+// desiredChanged says that networks, peers or routes may be others now. mu is held.
+func (c *Controller) desiredChanged() { c.routesSent, c.routesSaved = false, nil }
+
+// tidy gives memory back to the system after work on very many routes, which
+// leaves more garbage than the switch needs otherwise. change is held.
+func (c *Controller) tidy() {
+	if c.routes.len() >= manyRoutes {
+		debug.FreeOSMemory()
+	}
+}
+
+// manyRoutes is where tidying takes less time than what made the garbage.
+const manyRoutes = 100_000
+
 // locked runs f with mu held.
 func (c *Controller) locked(f func()) {
 	c.mu.Lock()
@@ -273,16 +304,17 @@ func (c *Controller) save() error {
 
 // state returns what is to outlive the daemon, in an order that depends on nothing else.
 func (c *Controller) state() *state {
-	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Routes: []routeRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving}
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving}
 	for _, name := range sortedKeys(c.networks) {
 		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
 	}
 	for _, name := range sortedKeys(c.peers) {
 		s.Peers = append(s.Peers, peerRecord{c.peers[name].Peer, c.peers[name].origin})
 	}
-	for _, r := range c.routeList() {
-		s.Routes = append(s.Routes, routeRecord{r.Route, r.origin})
+	if c.routesSaved == nil {
+		c.routesSaved = c.routes.encode()
 	}
+	s.Routes = c.routesSaved
 	for _, ep := range c.endpointList() {
 		s.Endpoints = append(s.Endpoints, ep.endpointRecord)
 	}

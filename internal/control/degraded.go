@@ -84,13 +84,26 @@ func (c *Controller) degraded() []spec.Degraded {
 		}
 		degradedHealth(name, healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now()), add)
 	}
+	c.degradedRoutes(add)
+	return list
+}
+
+// degradedRoutes adds routes that are not in use: each where there are few.
+func (c *Controller) degradedRoutes(add addDegraded) {
+	const few = 100
 	all := c.vrfs()
-	for _, r := range c.routeList() {
+	for _, k := range c.unused[:min(len(c.unused), few)] {
+		r := c.routes.get(k)
+		if r == nil {
+			continue
+		}
 		if err := c.problem(all, r); err != nil {
 			add(c.started, "route "+r.Prefix.String(), "not in use in vrf %q: %v; or remove it with weft route rm %s --vrf %s", r.VRF, err, r.Prefix, r.VRF)
 		}
 	}
-	return list
+	if n := len(c.unused) - few; n > 0 {
+		add(c.started, "routes", "%d more are not in use: see the column PROBLEM of weft route show", n)
+	}
 }
 
 // portNamesOf returns the sorted names of the ports of eps.

@@ -15,7 +15,7 @@ import (
 type desired struct {
 	networks map[string]*network
 	peers    map[string]*peer
-	routes   map[routeKey]*route
+	routes   routeTable
 }
 
 // withNetwork returns d with n, under its name, added or replaced.
@@ -41,17 +41,23 @@ func (d desired) withoutPeer(name string) desired {
 
 // routeList returns all routes, by vrf and prefix.
 func (d desired) routeList() []*route {
-	return slices.SortedFunc(maps.Values(d.routes), func(a, b *route) int { return a.key().compare(b.key()) })
+	list := make([]*route, 0, d.routes.len())
+	for k, h := range d.routes.hops {
+		list = append(list, k.with(h))
+	}
+	slices.SortFunc(list, func(a, b *route) int { return a.key().compare(b.key()) })
+	return list
 }
 
 // broken returns the routes that work as things are, and would not as in next.
 func (d desired) broken(next desired) (list []*route) {
 	now, then := d.vrfs(), next.vrfs()
-	for _, r := range d.routeList() {
+	for r := range d.routes.all() {
 		if d.problem(now, r) == nil && next.problem(then, r) != nil {
-			list = append(list, r)
+			list = append(list, newRoute(r.Route, r.origin))
 		}
 	}
+	slices.SortFunc(list, func(a, b *route) int { return a.key().compare(b.key()) })
 	return list
 }
 

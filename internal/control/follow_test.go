@@ -96,13 +96,13 @@ func TestSetNetworkFollows(t *testing.T) {
 				}
 				r.attach(c, a)
 			}
-			ports, devs, saved := stills(c.Ports()), r.inside(c), string(c.store.last)
+			ports, devs, saved := stills(c.Ports()), r.inside(c), c.store.onDisk()
 			dev := c.endpointList()[0].dev
 			items := strings.ReplaceAll(tt.set, " fd00", ",fd00")
 			ch, err := spec.ChangeFrom(strings.FieldsFunc(items, func(r rune) bool { return r == ' ' || r == ',' }))
 			if err == nil {
 				_, err = c.SetNetwork("blue", ch, true)
-				if fmt.Sprint(stills(c.Ports())) != fmt.Sprint(ports) || r.inside(c) != devs || string(c.store.last) != saved {
+				if fmt.Sprint(stills(c.Ports())) != fmt.Sprint(ports) || r.inside(c) != devs || c.store.onDisk() != saved {
 					t.Errorf("a dry run changed something: %s", r.inside(c))
 				}
 			}
@@ -111,7 +111,7 @@ func TestSetNetworkFollows(t *testing.T) {
 					_, err = c.SetNetwork("blue", ch, false)
 				}
 				wantError(t, err, strings.Fields(words)...)
-				if r.inside(c) != devs || string(c.store.last) != saved {
+				if r.inside(c) != devs || c.store.onDisk() != saved {
 					t.Errorf("a refused change left %s", r.inside(c))
 				}
 				return
@@ -128,7 +128,7 @@ func TestSetNetworkFollows(t *testing.T) {
 			if c.endpointList()[0].dev != dev {
 				t.Error("the TAP is another one")
 			}
-			if strings.Contains(string(c.store.last), "former") {
+			if strings.Contains(c.store.onDisk(), "former") {
 				t.Errorf("the state still has %s", c.store.last)
 			}
 			r.close(c)
@@ -159,7 +159,7 @@ const (
 func TestSetNetworkAllOrNothing(t *testing.T) {
 	r := newRig(t)
 	c := r.three()
-	saved := string(c.store.last)
+	saved := c.store.onDisk()
 	failed := false
 	r.failChange = func(ns tap.Namespace, to tap.Config) error {
 		if ns.Path == "/run/netns/b" && !failed {
@@ -173,7 +173,7 @@ func TestSetNetworkAllOrNothing(t *testing.T) {
 	if got := r.inside(c); got != threeWere {
 		t.Errorf("got %s", got)
 	}
-	if string(c.store.last) != saved {
+	if c.store.onDisk() != saved {
 		t.Errorf("the state is %s", c.store.last)
 	}
 	if got := fmt.Sprint(c.domains["blue"].cfg.Prefixes, c.domains["blue"].cfg.Gateways); got != "[10.1.0.0/24] [10.1.0.1]" {
@@ -227,7 +227,7 @@ func TestSetNetworkCutShort(t *testing.T) {
 				if got := r.inside(c); got != want {
 					t.Errorf("got %s", got)
 				}
-				if strings.Contains(string(c.store.last), "former") || len(c.Status().Degraded) > 0 {
+				if strings.Contains(c.store.onDisk(), "former") || len(c.Status().Degraded) > 0 {
 					t.Errorf("degraded %v, state %s", c.Status().Degraded, c.store.last)
 				}
 			})

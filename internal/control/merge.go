@@ -29,7 +29,7 @@ type merged struct {
 // merge finds out what there is. It changes nothing but its result. own are the
 // addresses of this host.
 func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merged, error) {
-	m := &merged{desired: desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: map[routeKey]*route{}}}
+	m := &merged{desired: desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: newRouteTable()}}
 	for _, n := range cfg.Networks {
 		if err := m.declareNetwork(n); err != nil {
 			return nil, cfg.At(n.Line, source, err)
@@ -51,7 +51,7 @@ func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merge
 	if err := m.declareRoutes(cfg, source); err != nil {
 		return nil, err
 	}
-	m.keepRoutes(old.Routes, source)
+	m.keepRoutes(old.routes, source)
 	return m, m.numberPeers()
 }
 
@@ -183,10 +183,10 @@ func (m *merged) declareRoute(r spec.Route) error {
 		return fmt.Errorf("route %s: %w", r.Prefix, err)
 	}
 	add := newRoute(resolved, declared)
-	if m.routes[add.key()] != nil {
+	if m.routes.get(add.key()) != nil {
 		return fmt.Errorf("route %s is declared twice in vrf %q: take one out", r.Prefix, add.VRF)
 	}
-	m.routes[add.key()] = add
+	m.routes.set(add)
 	return nil
 }
 
@@ -199,7 +199,7 @@ func (m *merged) keepRoutes(routes []routeRecord, source string) {
 	for _, r := range now { // their next hops must be reached directly
 		for via := m.routeToHop(all[r.VRF], r); via != nil; via = m.routeToHop(all[r.VRF], r) {
 			m.note("route %q was made by command and is removed: it would lead to the next hop of route %q", via, r)
-			delete(m.routes, via.key())
+			m.routes.remove(via.key())
 		}
 	}
 }
@@ -208,7 +208,7 @@ func (m *merged) keepRoutes(routes []routeRecord, source string) {
 // vrf stays, and status says so.
 func (m *merged) keepRoute(all map[string]*vrf, r routeRecord, source string) {
 	keep := newRoute(r.Route, byAPI)
-	if now := m.routes[keep.key()]; now != nil {
+	if now := m.routes.get(keep.key()); now != nil {
 		if r.Origin == byAPI {
 			m.note("route %q was made by command; %s now declares it as %s, which holds", r.Route, source, now)
 		}
@@ -224,7 +224,7 @@ func (m *merged) keepRoute(all map[string]*vrf, r routeRecord, source string) {
 			return
 		}
 	}
-	m.routes[keep.key()] = keep
+	m.routes.set(keep)
 }
 
 // numberPeers gives every peer its number.

@@ -54,14 +54,14 @@ func TestMerge(t *testing.T) {
 		{name: "route in a vrf made by command", peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, old: state{Networks: []networkRecord{net(byAPI, blue)}}, want: "10.9.0.0/16=h2,vrf=blue:d blue:a h2:d"},
 		{name: "declared vrf goes first", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, old: state{Networks: []networkRecord{net(byAPI, "a=10.2.0.0/24,gateway=10.2.0.1")}},
 			want: "10.9.0.0/16=h2,vrf=blue:d a:a blue:d h2:d"},
-		{name: "route made by command stays", networks: []string{blue}, peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a blue:d h2:d"},
-		{name: "and waits for its peer", networks: []string{blue}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a blue:d"},
-		{name: "and for its vrf", peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a h2:d"},
-		{name: "route no longer declared goes", networks: []string{blue}, peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(declared, "10.9.0.0/16=h2,vrf=blue")}}, want: "blue:d h2:d", note: "no longer declared"},
-		{name: "declared route wins", networks: []string{blue}, peers: []string{h2, h3}, routes: []string{"10.9.0.0/16=h3"}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}},
+		{name: "route made by command stays", networks: []string{blue}, peers: []string{h2}, old: state{routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a blue:d h2:d"},
+		{name: "and waits for its peer", networks: []string{blue}, old: state{routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a blue:d"},
+		{name: "and for its vrf", peers: []string{h2}, old: state{routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}}, want: "10.9.0.0/16=h2,vrf=blue:a h2:d"},
+		{name: "route no longer declared goes", networks: []string{blue}, peers: []string{h2}, old: state{routes: []routeRecord{routeOf(declared, "10.9.0.0/16=h2,vrf=blue")}}, want: "blue:d h2:d", note: "no longer declared"},
+		{name: "declared route wins", networks: []string{blue}, peers: []string{h2, h3}, routes: []string{"10.9.0.0/16=h3"}, old: state{routes: []routeRecord{routeOf(byAPI, "10.9.0.0/16=h2,vrf=blue")}},
 			want: "10.9.0.0/16=h3,vrf=blue:d blue:d h2:d h3:d", note: "10.9.0.0/16=h3"},
-		{name: "declared network wins over route", networks: []string{blue}, peers: []string{h2}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.1.0.0/24=h2,vrf=blue")}}, want: "blue:d h2:d", note: `network "blue"`},
-		{name: "declared next hop wins over route", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=10.1.0.5"}, old: state{Routes: []routeRecord{routeOf(byAPI, "10.1.0.0/28=h2,vrf=blue")}},
+		{name: "declared network wins over route", networks: []string{blue}, peers: []string{h2}, old: state{routes: []routeRecord{routeOf(byAPI, "10.1.0.0/24=h2,vrf=blue")}}, want: "blue:d h2:d", note: `network "blue"`},
+		{name: "declared next hop wins over route", networks: []string{blue}, peers: []string{h2}, routes: []string{"10.9.0.0/16=10.1.0.5"}, old: state{routes: []routeRecord{routeOf(byAPI, "10.1.0.0/28=h2,vrf=blue")}},
 			want: "10.9.0.0/16=10.1.0.5,vrf=blue:d blue:d h2:d", note: "10.9.0.0/16"},
 		{name: "route of unknown peer", networks: []string{blue}, routes: []string{"10.9.0.0/16=h2"}, err: []string{"weft.yaml", "10.9.0.0/16", `"h2"`}},
 		{name: "route without vrf", peers: []string{h2}, routes: []string{"10.9.0.0/16=h2"}, err: []string{"weft.yaml", "10.9.0.0/16", "--gateway"}},
@@ -113,7 +113,7 @@ func (m *merged) String() string {
 	for name, p := range m.peers {
 		words = append(words, fmt.Sprintf("%s:%c", name, p.origin[0]))
 	}
-	for _, r := range m.routes {
+	for r := range m.routes.all() {
 		words = append(words, fmt.Sprintf("%s:%c", r, r.origin[0]))
 	}
 	slices.Sort(words)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -29,7 +28,7 @@ func (c *Controller) AddNetwork(n spec.Network) (spec.NetworkStatus, error) {
 	if err := c.checkNewNetwork(add); err != nil {
 		return spec.NetworkStatus{}, err
 	}
-	err = c.commit(func() { c.networks[n.Name] = add }, func() { delete(c.networks, n.Name) })
+	err = c.commitDesired(func() { c.networks[n.Name] = add }, func() { delete(c.networks, n.Name) })
 	if err != nil {
 		return spec.NetworkStatus{}, fmt.Errorf("add network %q: %w", n.Name, err)
 	}
@@ -163,7 +162,7 @@ func (c *Controller) RemoveNetwork(name string, force bool) error {
 		delete(c.networks, name)
 		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Network == name })
 	}
-	if err := c.commit(do, func() { c.networks[name], c.statics, c.routes = n, statics, routes }); err != nil {
+	if err := c.commitDesired(do, func() { c.networks[name], c.statics, c.routes = n, statics, routes }); err != nil {
 		return fmt.Errorf("remove network %q: %w", name, err)
 	}
 	c.log.Info("network removed", "network", name)
@@ -172,11 +171,11 @@ func (c *Controller) RemoveNetwork(name string, force bool) error {
 
 // withoutRoutes returns routes without those of list that were made by command:
 // declared ones stay, and status says what they lack.
-func withoutRoutes(routes map[routeKey]*route, list []*route) map[routeKey]*route {
-	routes = maps.Clone(routes)
+func withoutRoutes(routes routeTable, list []*route) routeTable {
+	routes = routes.clone()
 	for _, r := range list {
 		if r.origin == byAPI {
-			delete(routes, r.key())
+			routes.remove(r.key())
 		}
 	}
 	return routes

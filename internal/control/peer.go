@@ -131,7 +131,7 @@ func (c *Controller) AddPeer(p spec.Peer) (spec.PeerStatus, error) {
 	if add.id, err = c.freePeerID(); err != nil {
 		return spec.PeerStatus{}, fmt.Errorf("add peer %q: %w", p.Name, err)
 	}
-	err = c.commit(func() { c.peers[p.Name] = add }, func() { delete(c.peers, p.Name) })
+	err = c.commitDesired(func() { c.peers[p.Name] = add }, func() { delete(c.peers, p.Name) })
 	if err != nil {
 		return spec.PeerStatus{}, fmt.Errorf("add peer %q: %w", p.Name, err)
 	}
@@ -161,7 +161,7 @@ func (c *Controller) RemovePeer(name string) error {
 		delete(c.peers, name)
 		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Peer == name })
 	}
-	if err := c.commit(do, func() { c.peers[name], c.statics = p, statics }); err != nil {
+	if err := c.commitDesired(do, func() { c.peers[name], c.statics = p, statics }); err != nil {
 		return fmt.Errorf("remove peer %q: %w", name, err)
 	}
 	c.log.Info("peer removed", "peer", name)

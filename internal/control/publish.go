@@ -1,7 +1,6 @@
 package control
 
 import (
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -112,45 +111,16 @@ func (c *Controller) largestMTUs() map[string]int {
 	return largest
 }
 
-// table is a routing table: what control put into that of a vrf.
-type table map[netip.Prefix]fib.NextHop
-
-// wantTables returns the tables as they should be, by key, for the domains that
-// the switch has.
-func (c *Controller) wantTables() map[uint32]table {
-	want, all := map[uint32]table{}, c.vrfs()
-	for _, v := range all {
-		t := table{}
-		for _, n := range v.networks {
-			for _, p := range n.connected() {
-				t[p] = fib.NextHop{Kind: fib.HopConnected, Domain: uint16(c.domains[n.Name].id)}
-			}
-		}
-		want[v.key] = t
-	}
-	for _, r := range c.routes {
-		if c.problem(all, r) != nil {
-			continue
-		}
-		t := want[all[r.VRF].key]
-		if r.addr.IsValid() {
-			t[r.Prefix] = fib.NextHop{Kind: fib.HopAddr, Via: r.addr}
-		} else {
-			t[r.Prefix] = fib.NextHop{Kind: fib.HopPeer, Dest: fib.PeerDest(uint16(c.peers[r.Via].id))}
-		}
-	}
-	return want
-}
-
 func (c *Controller) addTables() error {
 	for _, v := range c.vrfs() {
-		if _, ok := c.tables[v.key]; ok {
+		if c.tables[v.key] {
 			continue
 		}
 		if err := c.sw.AddVRF(v.key); err != nil {
 			return err
 		}
-		c.tables[v.key] = table{}
+		c.tables[v.key] = true
+		c.routesSent = false
 	}
 	return nil
 }
@@ -158,27 +128,71 @@ func (c *Controller) addTables() error {
 // publishRoutes changes the tables of the switch, each in one step, so that no
 // packet finds a table half made.
 func (c *Controller) publishRoutes() error {
-	want := c.wantTables()
-	for key, have := range c.tables {
-		next := want[key]
-		if maps.Equal(have, next) {
-			continue
-		}
-		c.sw.Routes(key).Update(func(b *fib.Batch) {
-			for p := range have {
-				if _, ok := next[p]; !ok {
-					b.Delete(p)
-				}
-			}
-			for p, hop := range next {
-				if have[p] != hop {
-					b.Insert(p, hop)
-				}
-			}
-		})
-		c.tables[key] = next
+	if c.routesSent {
+		return nil
 	}
+	all := c.vrfs()
+	var unused []routeKey
+	waits := map[routeKey]bool{}
+	used := map[string]int{} // routes of each vrf
+	for r := range c.routes.all() {
+		if c.problem(all, r) != nil {
+			unused = append(unused, r.key())
+			waits[r.key()] = true
+		} else {
+			used[r.VRF]++
+		}
+	}
+	slices.SortFunc(unused, routeKey.compare)
+	c.locked(func() { c.unused = unused })
+	byKey := map[uint32]*vrf{}
+	for _, v := range all {
+		byKey[v.key] = v
+	}
+	for key := range c.tables {
+		if v := byKey[key]; v != nil {
+			c.publishTable(v, waits, used[v.name])
+		} else { // it goes in a moment
+			c.sw.Routes(key).Update(func(b *fib.Batch) { b.Clear() })
+		}
+	}
+	c.routesSent = true
 	return nil
+}
+
+// publishTable brings the table of v in line: its connected prefixes, and those
+// of its routes, used in number, that do not wait for something.
+func (c *Controller) publishTable(v *vrf, waits map[routeKey]bool, used int) {
+	table := c.sw.Routes(v.key)
+	table.Update(func(b *fib.Batch) {
+		put := func(p netip.Prefix, hop fib.NextHop) {
+			if have, ok := b.Get(p); !ok || have != hop {
+				b.Insert(p, hop)
+			}
+		}
+		for _, conn := range v.connected {
+			put(conn.prefix, fib.NextHop{Kind: fib.HopConnected, Domain: uint16(c.domains[conn.network.Name].id)})
+		}
+		for r := range c.routes.all() {
+			if r.VRF != v.name || waits[r.key()] {
+				continue
+			}
+			if r.addr.IsValid() {
+				put(r.Prefix, fib.NextHop{Kind: fib.HopAddr, Via: r.addr})
+			} else {
+				put(r.Prefix, fib.NextHop{Kind: fib.HopPeer, Dest: fib.PeerDest(uint16(c.peers[r.Via].id))})
+			}
+		}
+		if b.Len() == used+len(v.connected) { // nothing else is there
+			return
+		}
+		for p := range table.All() { // as before this update
+			k := routeKey{v.name, p}
+			if (c.routes.hops[k] == nil || waits[k]) && !v.isConnected(p) {
+				b.Delete(p)
+			}
+		}
+	})
 }
 
 func (c *Controller) removeTables() error {

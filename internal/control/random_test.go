@@ -29,7 +29,7 @@ func TestRandomChanges(t *testing.T) {
 					}
 				}
 				for _, r := range before.routeList() {
-					now := c.routes[r.key()]
+					now := c.routes.get(r.key())
 					if before.problem(before.vrfs(), r) == nil && now != nil && c.problem(c.vrfs(), now) != nil && !forced {
 						t.Errorf("%s broke route %s", what, r)
 					}
@@ -79,7 +79,7 @@ func randomChange(rnd *rand.Rand, c *Controller) (what string, forced bool, err 
 		what = pick("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.0.0.0/28", "10.1.0.0/25", "10.1.0.9/32", "192.0.2.0/24", "fd01::/96", "fd09::/64") + "=" +
 			pick("p", "q", "s", "10.0.0.9", "10.1.0.9", "fd01::9", "192.0.2.2", "10.0.0.1") + pick("", ",vrf=v", ",vrf=w", ",vrf=a")
 		r, _ := spec.ParseRoute(what)
-		_, err = c.AddRoute(r)
+		_, err = c.AddRoute(r, false)
 	}
 	return what, forced, err
 }
@@ -149,8 +149,8 @@ func checkHop(t *testing.T, c *Controller, table *fib.Routes, p netip.Prefix, ho
 }
 
 // copyOf returns copies of the maps of d, networks included.
-func copyOf(d desired) (map[string]*network, map[string]*peer, map[routeKey]*route) {
-	networks, peers, routes := map[string]*network{}, map[string]*peer{}, map[routeKey]*route{}
+func copyOf(d desired) (map[string]*network, map[string]*peer, routeTable) {
+	networks, peers := map[string]*network{}, map[string]*peer{}
 	for k, n := range d.networks {
 		c := *n
 		networks[k] = &c
@@ -158,10 +158,7 @@ func copyOf(d desired) (map[string]*network, map[string]*peer, map[routeKey]*rou
 	for k, p := range d.peers {
 		peers[k] = p
 	}
-	for k, r := range d.routes {
-		routes[k] = r
-	}
-	return networks, peers, routes
+	return networks, peers, d.routes.clone()
 }
 
 // copyText describes d.

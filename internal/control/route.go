@@ -41,9 +41,9 @@ func (d desired) problem(all map[string]*vrf, r *route) error {
 	if v == nil {
 		return fmt.Errorf("vrf %q does not exist: no network names it and has a gateway", r.VRF)
 	}
-	for _, n := range v.networks {
-		if slices.Contains(n.connected(), r.Prefix) {
-			return fmt.Errorf("%s is the prefix of network %q, which is connected: choose another, longer or shorter", r.Prefix, n.Name)
+	for _, c := range v.connected {
+		if c.prefix == r.Prefix {
+			return fmt.Errorf("%s is the prefix of network %q, which is connected: choose another, longer or shorter", r.Prefix, c.network.Name)
 		}
 	}
 	if r.addr.IsValid() {
@@ -126,7 +126,7 @@ func (d desired) routeToHop(v *vrf, r *route) *route {
 	_, conn := v.connectedAt(r.addr)
 	for bits := r.addr.BitLen(); conn.IsValid() && bits > conn.Bits(); bits-- {
 		p, _ := r.addr.Prefix(bits)
-		if via := d.routes[routeKey{r.VRF, p}]; via != nil {
+		if via := d.routes.get(routeKey{r.VRF, p}); via != nil {
 			return via
 		}
 	}
@@ -136,10 +136,8 @@ func (d desired) routeToHop(v *vrf, r *route) *route {
 // connectedText names the connected prefixes of v, for errors.
 func (v *vrf) connectedText() string {
 	var list []string
-	for _, n := range v.networks {
-		for _, p := range n.connected() {
-			list = append(list, p.String())
-		}
+	for _, c := range v.connected {
+		list = append(list, c.prefix.String())
 	}
 	if len(list) == 0 {
 		return ", which has none: give a network of it a gateway"

@@ -10,8 +10,9 @@ import (
 	"weft/internal/spec"
 )
 
-// AddRoute makes a route. One that exists with the same next hop is no error.
-func (c *Controller) AddRoute(r spec.Route) (spec.RouteStatus, error) {
+// AddRoute makes a route. One that exists with the same next hop is no error;
+// with another it is, unless replace says so.
+func (c *Controller) AddRoute(r spec.Route, replace bool) (spec.RouteStatus, error) {
 	if err := r.Validate(); err != nil {
 		return spec.RouteStatus{}, err
 	}
@@ -25,26 +26,32 @@ func (c *Controller) AddRoute(r spec.Route) (spec.RouteStatus, error) {
 		return spec.RouteStatus{}, fmt.Errorf("route %s: %w", r.Prefix, err)
 	}
 	add := newRoute(resolved, byAPI)
-	was := c.routes[add.key()]
+	was := c.routes.get(add.key())
 	if was != nil && was.String() == add.String() {
 		return c.routeStatus(c.vrfs(), was), nil
+	}
+	if was != nil {
+		if err := replaceable(was, replace); err != nil {
+			return spec.RouteStatus{}, fmt.Errorf("route %s: %w", r.Prefix, err)
+		}
 	}
 	if err := c.checkNewRoute(add); err != nil {
 		return spec.RouteStatus{}, fmt.Errorf("route %s: %w", r.Prefix, err)
 	}
-	if err := c.commit(func() { c.routes[add.key()] = add }, func() { delete(c.routes, add.key()) }); err != nil {
+	undo := func() { c.routes.remove(add.key()) }
+	if was != nil {
+		undo = func() { c.routes.set(was) }
+	}
+	if err := c.commitDesired(func() { c.routes.set(add) }, undo); err != nil {
 		return spec.RouteStatus{}, fmt.Errorf("add route %s: %w", r.Prefix, err)
 	}
 	c.log.Info("route added", "prefix", add.Prefix, "via", add.Via, "vrf", add.VRF)
 	return c.routeStatus(c.vrfs(), add), nil
 }
 
-// checkNewRoute refuses a route that exists otherwise, cannot be followed, or
-// takes another's next hop away.
+// checkNewRoute refuses a route that cannot be followed, or takes another's next
+// hop away.
 func (d desired) checkNewRoute(add *route) error {
-	if was := d.routes[add.key()]; was != nil {
-		return fmt.Errorf("it exists via %s in vrf %q: remove that first with weft route rm %s --vrf %s", was.Via, was.VRF, was.Prefix, was.VRF)
-	}
 	all := d.vrfs()
 	if err := d.problem(all, add); err != nil {
 		return err
@@ -58,12 +65,12 @@ func (d desired) checkNewRoute(add *route) error {
 // divertedBy returns a route of v whose next hop would be reached by add instead
 // of directly; nil where there is none.
 func (d desired) divertedBy(v *vrf, add *route) (first *route) {
-	for _, r := range d.routes {
+	for r := range d.routes.all() {
 		if r.VRF != add.VRF || !r.addr.IsValid() || !add.Prefix.Contains(r.addr) || first != nil && first.key().compare(r.key()) < 0 {
 			continue
 		}
 		if n, conn := v.connectedAt(r.addr); n != nil && add.Prefix.Bits() > conn.Bits() {
-			first = r
+			first = newRoute(r.Route, r.origin)
 		}
 	}
 	return first
@@ -86,7 +93,7 @@ func (c *Controller) RemoveRoute(prefix netip.Prefix, vrf string) error {
 	if r.origin == declared {
 		return fmt.Errorf("route %s is declared in %s: take it out there and restart weft run", prefix, c.opt.Source)
 	}
-	if err := c.commit(func() { delete(c.routes, r.key()) }, func() { c.routes[r.key()] = r }); err != nil {
+	if err := c.commitDesired(func() { c.routes.remove(r.key()) }, func() { c.routes.set(r) }); err != nil {
 		return fmt.Errorf("remove route %s: %w", prefix, err)
 	}
 	c.log.Info("route removed", "prefix", r.Prefix, "via", r.Via, "vrf", r.VRF)
@@ -99,13 +106,13 @@ func (d desired) routeToRemove(prefix netip.Prefix, name string) (*route, error)
 	if !prefix.IsValid() {
 		return nil, errors.New("its prefix is missing, as in 172.17.2.0/24")
 	}
-	if r := d.routes[routeKey{name, prefix}]; r != nil {
+	if r := d.routes.get(routeKey{name, prefix}); r != nil {
 		return r, nil
 	}
 	var found []*route
-	for _, r := range d.routeList() {
+	for r := range d.routes.all() {
 		if r.Prefix == prefix && name == "" {
-			found = append(found, r)
+			found = append(found, newRoute(r.Route, r.origin))
 		}
 	}
 	v, err := d.vrfNamed(name)
@@ -120,14 +127,18 @@ func (d desired) routeToRemove(prefix netip.Prefix, name string) (*route, error)
 			return nil, fmt.Errorf("it is connected: it goes when network %s has no gateway any more, as with weft network set %s --gateway none", n.Name, n.Name)
 		}
 	}
-	return d.routes[routeKey{v.name, prefix}], nil
+	return d.routes.get(routeKey{v.name, prefix}), nil
 }
 
 // routesText names routes, for errors.
 func routesText(list []*route) string {
-	names := make([]string, len(list))
-	for i, r := range list {
-		names[i] = fmt.Sprintf("route %s of vrf %q", r.Prefix, r.VRF)
+	const few = 5
+	var names []string
+	for _, r := range list[:min(len(list), few)] {
+		names = append(names, fmt.Sprintf("route %s of vrf %q", r.Prefix, r.VRF))
+	}
+	if n := len(list) - few; n > 0 {
+		names = append(names, fmt.Sprintf("%d more", n))
 	}
 	return strings.Join(names, " and ")
 }

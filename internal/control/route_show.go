@@ -22,15 +22,13 @@ const (
 func (c *Controller) Routes(name string) ([]spec.RouteStatus, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	list, all := []spec.RouteStatus{}, c.vrfs()
+	list, all := make([]spec.RouteStatus, 0, c.routes.len()+2*len(c.networks)), c.vrfs()
 	for _, v := range all {
-		for _, n := range v.networks {
-			for _, p := range n.connected() {
-				list = append(list, connectedStatus(v.name, n, p))
-			}
+		for _, c := range v.connected {
+			list = append(list, connectedStatus(v.name, c.network, c.prefix))
 		}
 	}
-	for _, r := range c.routes {
+	for r := range c.routes.all() {
 		list = append(list, c.routeStatus(all, r))
 	}
 	if name != "" {
@@ -64,7 +62,7 @@ func (c *Controller) RouteTo(a netip.Addr, name string) (spec.RouteStatus, error
 	if !ok {
 		return spec.RouteStatus{}, fmt.Errorf("route to %s: there is none in vrf %q: add one with weft route add PREFIX via PEER|ADDR --vrf %s", a, v.name, v.name)
 	}
-	if r := c.routes[routeKey{v.name, prefix}]; r != nil && hop.Kind != fib.HopConnected {
+	if r := c.routes.get(routeKey{v.name, prefix}); r != nil && hop.Kind != fib.HopConnected {
 		return c.routeStatus(c.vrfs(), r), nil
 	}
 	for _, n := range v.networks {

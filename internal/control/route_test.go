@@ -77,10 +77,10 @@ func TestAddRoute(t *testing.T) {
 				t.Fatal(err)
 			}
 			route := mustRoute(t, tt.list)
-			got, err := c.AddRoute(route)
+			got, err := c.AddRoute(route, false)
 			if tt.want != nil {
 				wantError(t, err, append(tt.want, "route "+route.Prefix.String())...)
-				if after, _ := os.ReadFile(filepath.Join(r.dir, "state.json")); string(after) != string(before) || len(c.routes) != 0 {
+				if after, _ := os.ReadFile(filepath.Join(r.dir, "state.json")); string(after) != string(before) || c.routes.len() != 0 {
 					t.Error("a refused route changed something")
 				}
 				return
@@ -91,7 +91,7 @@ func TestAddRoute(t *testing.T) {
 			if got.Via != tt.via || got.Kind != "static" || got.Origin != "api" || got.Problem != "" {
 				t.Errorf("got %+v", got)
 			}
-			again, err := c.AddRoute(route)
+			again, err := c.AddRoute(route, false)
 			if err != nil || again != got {
 				t.Errorf("the same again: got %+v, %v", again, err)
 			}
@@ -115,13 +115,13 @@ func TestAddRouteBesideOthers(t *testing.T) {
 	_, c := routed(t)
 	must := func(list string) {
 		t.Helper()
-		if _, err := c.AddRoute(mustRoute(t, list)); err != nil {
+		if _, err := c.AddRoute(mustRoute(t, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	refused := func(list string, want ...string) {
 		t.Helper()
-		_, err := c.AddRoute(mustRoute(t, list))
+		_, err := c.AddRoute(mustRoute(t, list), false)
 		wantError(t, err, want...)
 	}
 	must("10.9.0.0/16=h2,vrf=v")
@@ -174,7 +174,7 @@ func TestRemoveWhatRoutesUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, list := range []string{"10.8.0.0/16=10.1.0.5,vrf=v", "10.9.0.0/16=h2,vrf=v", "10.9.0.0/16=h2,vrf=green"} {
-		if _, err := c.AddRoute(mustRoute(t, list)); err != nil {
+		if _, err := c.AddRoute(mustRoute(t, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,8 +206,8 @@ func TestRemoveWhatRoutesUse(t *testing.T) {
 	if err := c.RemoveNetwork("blue", true); err != nil { // the last of its vrf
 		t.Error(err)
 	}
-	if len(c.routes) != 0 || len(c.tables) != 0 {
-		t.Errorf("left: %v %v", c.routes, c.tables)
+	if c.routes.len() != 0 || len(c.tables) != 0 {
+		t.Errorf("left: %v %v", c.routeList(), c.tables)
 	}
 	if err := c.RemovePeer("h2"); err != nil {
 		t.Error(err)
@@ -260,7 +260,7 @@ func TestRouteDefaultVRF(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2"))
+		got, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2"), false)
 		if s.err != "" {
 			wantError(t, err, s.err)
 			_, err = c.RouteTo(netip.MustParseAddr("10.9.0.1"), "")
@@ -270,8 +270,8 @@ func TestRouteDefaultVRF(t *testing.T) {
 		if err != nil || got.VRF != s.vrf {
 			t.Errorf("%s: got %+v, %v; want vrf %s", s.network, got, err, s.vrf)
 		}
-		if err := c.RemoveRoute(got.Prefix, ""); err != nil || len(c.routes) != 0 {
-			t.Errorf("%s: %v, left %v", s.network, err, c.routes)
+		if err := c.RemoveRoute(got.Prefix, ""); err != nil || c.routes.len() != 0 {
+			t.Errorf("%s: %v, left %v", s.network, err, c.routeList())
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestRouteDefaultVRF(t *testing.T) {
 func TestRoutesGolden(t *testing.T) {
 	_, c := routed(t)
 	for _, list := range []string{"fd09::/64=h2,vrf=v", "10.20.0.0/16=10.1.0.5,vrf=v", "10.9.0.0/24=h2,vrf=v", "10.9.0.0/16=192.0.2.2,vrf=v", "0.0.0.0/0=keyless,vrf=green"} {
-		if _, err := c.AddRoute(mustRoute(t, list)); err != nil {
+		if _, err := c.AddRoute(mustRoute(t, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,7 +314,7 @@ func TestRoutesGolden(t *testing.T) {
 func TestRouteTo(t *testing.T) {
 	_, c := routed(t)
 	for _, list := range []string{"10.9.0.0/16=h2,vrf=v", "10.9.1.0/24=10.1.0.5,vrf=v", "::/0=h2,vrf=v"} {
-		if _, err := c.AddRoute(mustRoute(t, list)); err != nil {
+		if _, err := c.AddRoute(mustRoute(t, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -346,7 +346,7 @@ func TestRoutesRestored(t *testing.T) {
 	objects := []string{"network blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v", "peer h2=192.0.2.2"}
 	c := r.open(append(objects, "route 10.9.0.0/16=h2", "route 10.8.0.0/16=192.0.2.2,vrf=v")...)
 	for _, list := range []string{"10.7.0.0/16=10.1.0.5", "10.6.0.0/16=192.0.2.2"} {
-		if _, err := c.AddRoute(mustRoute(t, list)); err != nil {
+		if _, err := c.AddRoute(mustRoute(t, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -364,7 +364,7 @@ func TestRoutesRestored(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "10.8.0.0/16=h2,vrf=v") {
 		t.Errorf("the log does not say that a declared route went:\n%s", log)
 	}
-	_, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2"))
+	_, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2"), false)
 	wantError(t, err, "exists via 10.1.0.6")
 	r.close(c)
 

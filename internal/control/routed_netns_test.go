@@ -100,7 +100,7 @@ func TestRouteViaContainerNetns(t *testing.T) {
 	if out, _ := a.Output(ctx, "ping", "-n", "-c", "1", "-W", "2", far.String()); !strings.Contains(out, "From 10.32.0.1") {
 		t.Errorf("without a route: got %s, want an error from the gateway", out)
 	}
-	if _, err := c.AddRoute(mustRoute(t, "10.99.0.0/16=10.32.0.9,vrf=blue")); err != nil {
+	if _, err := c.AddRoute(mustRoute(t, "10.99.0.0/16=10.32.0.9,vrf=blue"), false); err != nil {
 		t.Fatal(err)
 	}
 	reach(t, a, far)

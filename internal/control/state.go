@@ -24,7 +24,7 @@ import (
 //
 //	1  networks, peers, endpoints, static_fdb
 //	2  routes
-//	3  leaving, and former of endpoints
+//	3  leaving, and former of endpoints; routes by next hop
 //
 // What is missing in an older one reads as empty, which is what it means.
 const stateVersion = 3
@@ -42,10 +42,12 @@ const (
 type state struct {
 	Networks  []networkRecord  `json:"networks"`
 	Peers     []peerRecord     `json:"peers"`
-	Routes    []routeRecord    `json:"routes"`
+	Routes    json.RawMessage  `json:"routes"` // to be written: what routeTable.encode returns
 	Endpoints []endpointRecord `json:"endpoints"`
 	Static    []staticRecord   `json:"static_fdb"`
 	Leaving   []endpointRecord `json:"leaving,omitempty"` // whose TAPs are being removed
+
+	routes []routeRecord // as read
 }
 
 type networkRecord struct {
@@ -101,7 +103,15 @@ type staticRecord struct {
 
 // encodeState returns the content of the state file. Equal states give equal bytes.
 func encodeState(s *state) ([]byte, error) {
-	body, err := json.MarshalIndent(s, "", " ")
+	out := *s
+	if out.Routes == nil { // as it was read
+		t := newRouteTable()
+		for _, r := range s.routes {
+			t.set(newRoute(r.Route, r.Origin))
+		}
+		out.Routes = t.encode()
+	}
+	body, err := json.MarshalIndent(out, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("encode state: %w", err)
 	}
@@ -132,16 +142,21 @@ func decodeState(b []byte) (*state, error) {
 		return nil, fmt.Errorf("it has version %d, this weft reads versions %d to %d", sealed.Version, oldestState, stateVersion)
 	}
 	var s state
-	if err := json.Unmarshal(sealed.State, &s); err != nil {
+	err := json.Unmarshal(sealed.State, &s)
+	if err != nil {
 		return nil, fmt.Errorf("read it: %w", err)
 	}
+	if s.routes, err = decodeRoutes(s.Routes); err != nil {
+		return nil, fmt.Errorf("read it: %w", err)
+	}
+	s.Routes = nil
 	return &s, nil
 }
 
 // store keeps the state file. One goroutine at a time uses it.
 type store struct {
 	dir  string
-	last []byte // what is on disk
+	last [sha256.Size]byte // of what is on disk
 }
 
 func (s *store) path() string { return filepath.Join(s.dir, "state.json") }
@@ -163,7 +178,7 @@ func (s *store) load() (st *state, problem, err error) {
 	if problem != nil {
 		return &state{}, problem, nil
 	}
-	s.last = b
+	s.last = sha256.Sum256(b)
 	return st, nil, nil
 }
 
@@ -182,7 +197,8 @@ func (s *store) save(st *state) error {
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(b, s.last) {
+	sum := sha256.Sum256(b)
+	if sum == s.last {
 		return nil
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil { // somebody removed it
@@ -191,7 +207,7 @@ func (s *store) save(st *state) error {
 	if err := renameio.WriteFile(s.path(), b, 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("write state: %w: make room in %s or make it writable", err, s.dir)
 	}
-	s.last = b
+	s.last = sum
 	return syncDir(s.dir)
 }
 

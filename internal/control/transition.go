@@ -65,7 +65,7 @@ func (t *transition) empty(c *Controller) bool {
 func (d desired) same(o desired) bool {
 	return maps.EqualFunc(d.networks, o.networks, func(a, b *network) bool { return a == b || same(a.Network, b.Network) }) &&
 		maps.EqualFunc(d.peers, o.peers, func(a, b *peer) bool { return a == b || a.String() == b.String() }) &&
-		maps.EqualFunc(d.routes, o.routes, func(a, b *route) bool { return a == b || a.String() == b.String() })
+		maps.EqualFunc(d.routes.hops, o.routes.hops, func(a, b *hop) bool { return a == b || a.via == b.via })
 }
 
 // carryOut makes t so. On error everything is as it was, but for what the error
@@ -96,6 +96,7 @@ func (c *Controller) carryOut(t *transition) error {
 func (c *Controller) record(t *transition) error {
 	c.locked(func() {
 		c.desired, c.statics, c.leaving = t.desired, t.statics, nil
+		c.desiredChanged()
 		for _, ep := range t.remove {
 			if c.endpoints[ep.key()] == ep {
 				delete(c.endpoints, ep.key())

@@ -15,6 +15,14 @@ type vrf struct {
 	name     string
 	key      uint32
 	networks []*network // by name; those without a gateway are in it, but not routed
+
+	connected []connected
+}
+
+// connected is a prefix of a network that is routed.
+type connected struct {
+	prefix  netip.Prefix
+	network *network
 }
 
 // vrfOf returns the vrf of n. A network that names none, but has a gateway, has
@@ -81,7 +89,11 @@ func (d desired) vrfs() map[string]*vrf {
 		if all[vname] == nil {
 			all[vname] = &vrf{name: vname, key: key}
 		}
-		all[vname].networks = append(all[vname].networks, n)
+		v := all[vname]
+		v.networks = append(v.networks, n)
+		for _, p := range n.connected() {
+			v.connected = append(v.connected, connected{p, n})
+		}
 	}
 	return all
 }
@@ -116,12 +128,15 @@ func (v *vrf) routes() bool {
 // connectedAt returns the network of v, and its prefix, that has a connected; nil
 // where there is none.
 func (v *vrf) connectedAt(a netip.Addr) (*network, netip.Prefix) {
-	for _, n := range v.networks {
-		for _, p := range n.connected() {
-			if p.Contains(a) {
-				return n, p
-			}
+	for _, c := range v.connected {
+		if c.prefix.Contains(a) {
+			return c.network, c.prefix
 		}
 	}
 	return nil, netip.Prefix{}
+}
+
+// isConnected reports whether p is a connected prefix of v.
+func (v *vrf) isConnected(p netip.Prefix) bool {
+	return slices.ContainsFunc(v.connected, func(c connected) bool { return c.prefix == p })
 }

@@ -39,7 +39,7 @@ func LoadConfig(path string) (Config, error) {
 // document is an empty configuration.
 func ParseConfig(file string, data []byte) (Config, error) {
 	if len(data) > ConfigMax {
-		return Config{}, fmt.Errorf("read config: %s has more than %d bytes", file, ConfigMax)
+		return Config{}, fmt.Errorf("read config: %s has more than %d bytes: routes can come from a file of their own, with weft route add --file", file, ConfigMax)
 	}
 	c := Config{File: file}
 	if err := c.parse(data); err != nil {

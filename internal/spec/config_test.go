@@ -198,7 +198,7 @@ func TestLoadConfigFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := LoadConfig(big)
-	wantError(t, "big", err, "read config: "+big+" has more than 1048576 bytes")
+	wantError(t, "big", err, "read config: "+big+" has more than 1048576 bytes: routes can come from a file of their own, with weft route add --file")
 }
 
 func TestConfigOver(t *testing.T) {

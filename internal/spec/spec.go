@@ -192,6 +192,13 @@ type RouteStatus struct {
 	Problem string       `json:"problem,omitempty"` // why it is not in use
 }
 
+// RoutesAdded says what became of many routes.
+type RoutesAdded struct {
+	Added     int `json:"added"`
+	Replaced  int `json:"replaced"`  // had another next hop
+	Unchanged int `json:"unchanged"` // were there already
+}
+
 // Frames is the balance sheet of the switch.
 type Frames struct {
 	In          uint64 `json:"in"`
