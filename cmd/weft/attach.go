@@ -16,11 +16,12 @@ func attachCommand(a *app) *cobra.Command {
 		Short: "Give a container a port of a network",
 		Long: `Give a container a port of a network: an interface appears in it, with an
 address, and with a default route where there is a gateway. TARGET is the
-container: netns:NAME, netns:/path or pid:N.
+container: docker:NAME, netns:NAME, netns:/path or pid:N; a bare name is Docker's.
 Without an address it gets the next free one of this host. What is attached
 already is left as it is.`,
 		Example: `  weft attach blue netns:web
   weft attach blue netns:web 10.1.0.5/16@10.1.0.1 fd00:1::5/64
+  weft attach blue docker:shop 10.1.0.7/16
   weft attach blue pid:4711 10.1.0.6/16 --mac U:web1 -i eth0`,
 		Args:              wantArgs(2, -1),
 		ValidArgsFunction: a.completeArgs(networkNames, namespaces),

@@ -16,6 +16,7 @@ import (
 
 	"weft/internal/api"
 	"weft/internal/control"
+	"weft/internal/docker"
 	"weft/internal/spec"
 )
 
@@ -88,7 +89,7 @@ func (a *app) run(ctx context.Context, file string, flags spec.Config) error {
 	// threads of their own and allocate nothing, and the runtime preempts even a
 	// busy one in time for the API.
 	return serve(ctx, a.socket, log, func() (controller, error) {
-		return control.Open(control.Options{Config: cfg, Source: source, Version: weftVersion(), Log: log})
+		return control.Open(control.Options{Config: cfg, Source: source, Version: weftVersion(), Log: log, Docker: docker.NewEngine()})
 	})
 }
 

@@ -18,6 +18,16 @@ func (c *Controller) Attach(a spec.Attach) (spec.PortStatus, error) {
 	if err := a.Validate(); err != nil {
 		return spec.PortStatus{}, err
 	}
+	t, err := parseTarget(a.Target)
+	if err != nil {
+		return spec.PortStatus{}, err
+	}
+	var ns tap.Namespace
+	if t.isDocker() { // which may take its time: no other change waits for it
+		if t, ns, err = c.findContainer(t); err != nil {
+			return spec.PortStatus{}, fmt.Errorf("attach %s to network %q: %w", a.Target, a.Network, err)
+		}
+	}
 	end, err := c.begin()
 	if err != nil {
 		return spec.PortStatus{}, err
@@ -27,27 +37,27 @@ func (c *Controller) Attach(a spec.Attach) (spec.PortStatus, error) {
 	if err != nil {
 		return spec.PortStatus{}, err
 	}
-	t, err := parseTarget(a.Target)
-	if err != nil {
-		return spec.PortStatus{}, err
-	}
-	ep, err := c.attach(n, t, a)
+	ep, err := c.attach(n, t, ns, a)
 	if err != nil {
 		return spec.PortStatus{}, Cured(fmt.Errorf("attach %s to network %q: %w", a.Target, a.Network, err))
+	}
+	if t.isDocker() {
+		c.followDocker()
 	}
 	return c.portStatus(ep, c.portName(ep)), nil
 }
 
-// attach is Attach for what can be told apart.
-func (c *Controller) attach(n *network, t target, a spec.Attach) (*endpoint, error) {
-	ns, err := c.sys.namespace(t.path)
-	if err != nil {
-		return nil, err
+// attach is Attach for what can be told apart. ns is that of a Docker container.
+func (c *Controller) attach(n *network, t target, ns tap.Namespace, a spec.Attach) (_ *endpoint, err error) {
+	if !t.isDocker() {
+		if ns, err = c.sys.namespace(t.path); err != nil {
+			return nil, err
+		}
 	}
-	if ns.Dev == c.hostNS.Dev && ns.Ino == c.hostNS.Ino {
+	if c.isHost(ns) {
 		return nil, errors.New("that is the network namespace of this host itself: name a container's")
 	}
-	now := c.endpoints[endpointKey{n.Name, t.path}]
+	now := c.endpointOf(n.Name, t)
 	if now != nil && c.ended(now) {
 		if err := c.reap(now); err != nil {
 			return nil, err
@@ -60,11 +70,24 @@ func (c *Controller) attach(n *network, t target, a spec.Attach) (*endpoint, err
 	if err := now.differs(a); err != nil {
 		return nil, err
 	}
-	here := ns.Dev == now.Life.Device && ns.Ino == now.Life.Inode
-	if here && now.dev != nil && !c.sys.gone(now.dev) {
-		return now, nil
+	return now, c.attachThere(n, now, t, ns)
+}
+
+// isHost reports whether ns is the namespace that this switch serves.
+func (c *Controller) isHost(ns tap.Namespace) bool {
+	return ns.Dev == c.hostNS.Dev && ns.Ino == c.hostNS.Ino
+}
+
+// attachThere sees to it that ep has its TAP in ns, where t leads to.
+func (c *Controller) attachThere(n *network, ep *endpoint, t target, ns tap.Namespace) error {
+	if err := c.rename(ep, t); err != nil {
+		return err
 	}
-	return now, c.attachAgain(n, now, ns)
+	here := ns.Dev == ep.Life.Device && ns.Ino == ep.Life.Inode && t.container == ep.target.container
+	if here && ep.dev != nil && !c.sys.gone(ep.dev) {
+		return nil
+	}
+	return c.attachAgain(n, ep, t, ns)
 }
 
 // attachNew makes an endpoint. The state has it before the container gets its
@@ -74,25 +97,30 @@ func (c *Controller) attachNew(n *network, t target, ns tap.Namespace, a spec.At
 	if err != nil {
 		return nil, err
 	}
+	return ep, c.addEndpoint(n, ep)
+}
+
+// addEndpoint is attachNew for an endpoint that has all it needs.
+func (c *Controller) addEndpoint(n *network, ep *endpoint) error {
 	undo := func() { delete(c.endpoints, ep.key()) }
 	if err := c.commit(func() { c.endpoints[ep.key()] = ep }, undo); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.plugNew(ep, n); err != nil {
 		if cerr := c.commit(undo, func() {}); cerr != nil {
 			c.log.Error("failed attach stays in the state file", "network", ep.Network, "port", ep.Target, "err", cerr)
 		}
-		return nil, err
+		return err
 	}
 	c.log.Info("port attached", "network", ep.Network, "port", ep.Target, "mac", ep.MAC, "addresses", ep.Addresses)
-	return ep, nil
+	return nil
 }
 
-// attachAgain makes the TAP of an endpoint that has lost it, in ns.
-func (c *Controller) attachAgain(n *network, ep *endpoint, ns tap.Namespace) error {
-	next := &endpoint{endpointRecord: ep.endpointRecord, target: ep.target}
+// attachAgain makes the TAP of an endpoint that has lost it, in ns, where t leads to.
+func (c *Controller) attachAgain(n *network, ep *endpoint, t target, ns tap.Namespace) error {
+	next := &endpoint{endpointRecord: ep.endpointRecord, target: t}
 	var err error
-	if next.Life, err = c.lifeOf(ep.target, ns); err != nil {
+	if next.Life, err = c.lifeOf(t, ns); err != nil {
 		return err
 	}
 	if next.Life != ep.Life && !ep.OwnMTU { // another container
@@ -107,8 +135,8 @@ func (c *Controller) attachAgain(n *network, ep *endpoint, ns tap.Namespace) err
 	} else {
 		c.unplugAndRemove(ep, "it is being attached to another container")
 	}
-	was := ep.endpointRecord
-	err = c.commit(func() { ep.endpointRecord = next.endpointRecord }, func() { ep.endpointRecord = was })
+	was, wasAt := ep.endpointRecord, ep.target
+	err = c.commit(func() { ep.endpointRecord, ep.target = next.endpointRecord, t }, func() { ep.endpointRecord, ep.target = was, wasAt })
 	if err != nil {
 		return err
 	}
@@ -256,6 +284,15 @@ func (c *Controller) disconnect(ep *endpoint, why string) *tap.Device {
 // Detach takes a container's port away, also when the container is gone. What
 // is not attached is no error.
 func (c *Controller) Detach(network, target string) error {
+	t, err := parseTarget(target)
+	if err != nil {
+		return err
+	}
+	if t.isDocker() {
+		if t, err = c.findAttached(network, t); err != nil {
+			return fmt.Errorf("detach %s from network %q: %w", target, network, err)
+		}
+	}
 	end, err := c.begin()
 	if err != nil {
 		return err
@@ -265,11 +302,8 @@ func (c *Controller) Detach(network, target string) error {
 	if err != nil {
 		return err
 	}
-	t, err := parseTarget(target)
-	if err != nil {
-		return err
-	}
-	ep := c.endpoints[endpointKey{n.Name, t.path}]
+	delete(c.vacant, endpointKey{n.Name, t.key})
+	ep := c.endpointOf(n.Name, t)
 	if ep == nil {
 		return nil
 	}

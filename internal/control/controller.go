@@ -30,6 +30,7 @@ type Options struct {
 	Source  string      // where the declared objects come from, for messages: the file's path, or "flags"
 	Version string
 	Log     *slog.Logger // nil: slog.Default()
+	Docker  Docker       // nil: no Docker container can be attached
 }
 
 // Controller holds the desired state and is the only writer of the dataplane.
@@ -50,12 +51,14 @@ type Controller struct {
 	watcher *tap.Watcher
 	events  chan event
 	done    chan struct{}  // closed by Close
-	running sync.WaitGroup // the goroutine that takes events, and the watch
+	running sync.WaitGroup // the goroutine that takes events, the watch, and the one that follows Docker
+	docker  chan struct{}  // has room for one: there is a Docker container to follow
 
-	change sync.Mutex             // held by whoever changes something, over system calls and writes to the disk
-	closed bool                   // guarded by change
-	sent   []dataplane.PeerConfig // guarded by change: what the switch knows of the peers
-	tables map[uint32]bool        // guarded by change: the vrfs that the switch has, by key
+	change sync.Mutex              // held by whoever changes something, over system calls and writes to the disk
+	closed bool                    // guarded by change
+	sent   []dataplane.PeerConfig  // guarded by change: what the switch knows of the peers
+	tables map[uint32]bool         // guarded by change: the vrfs that the switch has, by key
+	vacant map[endpointKey]vacancy // guarded by change: places of containers that were removed
 
 	// There may be a million routes. What is made of all of them is made anew only
 	// when something changed, not for each container or each second.
@@ -110,6 +113,7 @@ func open(o Options, sys system) (*Controller, error) {
 		store:  &store{dir: o.Config.StateDir},
 		events: make(chan event), done: make(chan struct{}),
 		domains: map[string]domain{}, tables: map[uint32]bool{}, endpoints: map[endpointKey]*endpoint{},
+		vacant: map[endpointKey]vacancy{}, docker: make(chan struct{}, 1),
 	}
 	if c.locks, err = sys.lock(o.Config.StateDir); err != nil {
 		return nil, err
@@ -189,6 +193,9 @@ func (c *Controller) start() (err error) {
 	c.tidy()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
+	if c.opt.Docker != nil {
+		c.running.Go(c.followContainers) // ends with done
+	}
 	return nil
 }
 

@@ -27,6 +27,9 @@ type faults struct {
 	overflow                       uint64 // rx_overflow as last seen
 	overflowSince, overflowNoticed time.Time
 
+	docker      error // why Docker's events do not come; nil: they do, or nobody waits for them
+	dockerSince time.Time
+
 	troubles map[string]trouble // that the switch found, by what and why
 }
 
@@ -36,6 +39,14 @@ func (f *faults) noteSave(err error) {
 		f.saveSince = time.Now()
 	}
 	f.save = err
+}
+
+// noteDocker notes why Docker's events do not come; nil: they do.
+func (f *faults) noteDocker(err error) {
+	if err != nil && f.docker == nil {
+		f.dockerSince = time.Now()
+	}
+	f.docker = err
 }
 
 // noteLocal notes which local address is missing; none where missing is empty.
@@ -131,6 +142,9 @@ func (c *Controller) degradedDaemon(add addDegraded) {
 	if f.noLocal != "" {
 		add(f.noLocalSince, "underlay", "no interface has the local address %s: give it back, or start with another --local", f.noLocal)
 	}
+	if f.docker != nil && c.followed() {
+		add(f.dockerSince, "docker", "containers that start are not noticed: %v", f.docker)
+	}
 	if !f.overflowNoticed.IsZero() && time.Since(f.overflowNoticed) <= lossShown {
 		add(f.overflowSince, "underlay", "%d datagrams were lost in the kernel's receive queue (rx_overflow), the last within a minute: the host is short of CPU", f.overflow)
 	}
@@ -142,7 +156,11 @@ func (c *Controller) degradedPort(p namedPort, add addDegraded) {
 		if ep.down == "" { // it is being attached
 			return
 		}
-		add(ep.since, "port "+p.name, "%s: start the container and run weft attach %s %s, or detach it", ep.down, ep.Network, ep.Target)
+		cure := fmt.Sprintf("start the container and run weft attach %s %s, or detach it", ep.Network, ep.Target)
+		if ep.target.isDocker() {
+			cure = "it is attached again when the container starts; or detach it"
+		}
+		add(ep.since, "port "+p.name, "%s: %s", ep.down, cure)
 		return
 	}
 	for _, a := range ep.Addresses {

@@ -31,9 +31,9 @@ type endpoint struct {
 }
 
 // endpointKey tells endpoints apart: one target has one place in a network.
-type endpointKey struct{ network, path string }
+type endpointKey struct{ network, target string } // the target's key
 
-func (ep *endpoint) key() endpointKey { return endpointKey{ep.Network, ep.target.path} }
+func (ep *endpoint) key() endpointKey { return endpointKey{ep.Network, ep.target.key} }
 
 func (ep *endpoint) namespace() tap.Namespace { return ep.Life.namespace(ep.target.path) }
 
@@ -61,7 +61,7 @@ func (c *Controller) endpointList() []*endpoint {
 		if d := strings.Compare(a.Network, b.Network); d != 0 {
 			return d
 		}
-		return strings.Compare(a.target.path, b.target.path)
+		return strings.Compare(a.target.key, b.target.key)
 	})
 	return list
 }
@@ -189,7 +189,10 @@ func (c *Controller) checkIfName(ep *endpoint) error {
 
 // lifeOf returns what tells the container that is at t now from a later one.
 func (c *Controller) lifeOf(t target, ns tap.Namespace) (life, error) {
-	l := life{BootID: c.boot, Device: ns.Dev, Inode: ns.Ino}
+	l := life{BootID: c.boot, Device: ns.Dev, Inode: ns.Ino, Container: t.container}
+	if t.isDocker() {
+		l.PID = t.pid
+	}
 	var err error
 	if t.pid != 0 {
 		l.StartTime, err = c.sys.startTime(t.pid)
@@ -198,9 +201,9 @@ func (c *Controller) lifeOf(t target, ns tap.Namespace) (life, error) {
 }
 
 // ended reports whether the process that ep is named by is gone for good. Its
-// number may be another process's by now.
+// number may be another process's by now. A Docker container can come back.
 func (c *Controller) ended(ep *endpoint) bool {
-	if ep.target.pid == 0 {
+	if ep.target.pid == 0 || ep.target.isDocker() {
 		return false
 	}
 	started, err := c.sys.startTime(ep.target.pid)

@@ -70,6 +70,11 @@ func (c *Controller) lose(ep *endpoint) {
 	if ep.namespace().Alive() {
 		why = fmt.Sprintf("its interface %s was deleted in the container", ep.IfName)
 	}
+	c.letGo(ep, why)
+}
+
+// letGo takes an endpoint down that keeps its place.
+func (c *Controller) letGo(ep *endpoint, why string) {
 	c.unplug(ep, why)
 	c.log.Warn("port is down", "network", ep.Network, "port", ep.Target, "mac", ep.MAC, "reason", why)
 }

@@ -21,7 +21,10 @@ func FuzzParseTarget(f *testing.F) {
 			}
 			return
 		}
-		if !path.IsAbs(got.path) || path.Clean(got.path) != got.path {
+		if got.isDocker() != (got.path == "") {
+			t.Errorf("%q: path %q", s, got.path)
+		}
+		if !got.isDocker() && !path.IsAbs(got.path) || got.path != "" && path.Clean(got.path) != got.path {
 			t.Errorf("%q: path %q", s, got.path)
 		}
 		if got.base == "" || strings.ContainsAny(got.base, "@:/ ") {
@@ -45,10 +48,10 @@ func FuzzPortNames(f *testing.F) {
 		for i, s := range []string{a, b, c, d} {
 			tgt, err := parseTarget(s)
 			network := []string{"blue", "red"}[i%2]
-			if err != nil || paths[network+tgt.path] {
+			if err != nil || paths[network+tgt.key] {
 				continue
 			}
-			paths[network+tgt.path] = true
+			paths[network+tgt.key] = true
 			eps = append(eps, &endpoint{endpointRecord: endpointRecord{Network: network}, target: tgt})
 		}
 		names := portNames(eps)

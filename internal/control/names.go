@@ -21,7 +21,7 @@ func portBase(s string) string {
 // portNames returns the name of each endpoint's port: the last element of its
 // target; NAME@NETWORK for all holders of a name that more than one has; and
 // where that is still not unique, as /a/net and /b/net in one network, with six
-// hex digits of a hash of the path before the @. Nothing is called just "switch".
+// hex digits of a hash of the target before the @. Nothing is called just "switch".
 func portNames(eps []*endpoint) map[*endpoint]string {
 	byBase, byFull := map[string]int{atSwitch: 1}, map[string]int{}
 	for _, ep := range eps {
@@ -37,7 +37,7 @@ func portNames(eps []*endpoint) map[*endpoint]string {
 		case byFull[full] == 1:
 			names[ep] = full
 		default:
-			names[ep] = base + "-" + hashDigits(ep.target.path) + "@" + ep.Network
+			names[ep] = base + "-" + hashDigits(ep.target.key) + "@" + ep.Network
 		}
 	}
 	return names

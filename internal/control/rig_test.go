@@ -31,6 +31,7 @@ type rig struct {
 	boot    string
 	log     logBuffer
 	onEncap func(*encap.Underlay, *encaptest.Wire)
+	docker  Docker
 
 	mu         sync.Mutex // guards the following
 	inode      uint64
@@ -288,7 +289,7 @@ func (r *rig) tryOpen(declare ...string) (*Controller, error) {
 			r.t.Fatalf("declare %q", d)
 		}
 	}
-	c, err := open(Options{Config: cfg, Source: "weft.yaml", Log: slog.New(slog.NewTextHandler(&r.log, nil))}, r.system())
+	c, err := open(Options{Config: cfg, Source: "weft.yaml", Log: slog.New(slog.NewTextHandler(&r.log, nil)), Docker: r.docker}, r.system())
 	if err == nil {
 		r.t.Cleanup(func() { r.close(c) })
 	}

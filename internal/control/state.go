@@ -24,7 +24,7 @@ import (
 //
 //	1  networks, peers, endpoints, static_fdb
 //	2  routes
-//	3  leaving, and former of endpoints; routes by next hop
+//	3  leaving, and former of endpoints; routes by next hop; Docker containers
 //
 // What is missing in an older one reads as empty, which is what it means.
 const stateVersion = 3
@@ -85,7 +85,9 @@ type life struct {
 	BootID    string `json:"boot_id"`
 	Device    uint64 `json:"device"` // of the namespace's nsfs file
 	Inode     uint64 `json:"inode"`
-	StartTime uint64 `json:"start_time,omitempty"` // of the process of pid:N, in clock ticks since boot
+	StartTime uint64 `json:"start_time,omitempty"` // of the process of pid:N or of the Docker container, in clock ticks since boot
+	Container string `json:"container,omitempty"`  // id of the Docker container
+	PID       int    `json:"pid,omitempty"`        // of the Docker container's process
 }
 
 // namespace returns the namespace as tap wants it.

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -14,13 +13,16 @@ const netnsDir = "/run/netns"
 
 // target is where a container's network namespace is found.
 type target struct {
-	text string // as TARGET is written
-	path string // of the nsfs file; two targets are the same when their paths are
-	base string // the port's name where nothing else has it
-	pid  int    // where the path is that of a process; else 0
+	text      string // as TARGET is written
+	key       string // two targets are the same when their keys are
+	path      string // of the nsfs file; empty: of a Docker container that was not looked up
+	base      string // the port's name where nothing else has it
+	pid       int    // where the path is that of a process; else 0
+	container string // id of the Docker container that path leads to; empty: none, or not looked up
 }
 
-// parseTarget reads netns:NAME, netns:/path or pid:N.
+// parseTarget reads netns:NAME, netns:/path, pid:N, docker:NAME or NAME. Docker
+// is not asked.
 func parseTarget(s string) (target, error) {
 	parsed, err := spec.ParseTarget(s)
 	if err != nil {
@@ -28,10 +30,11 @@ func parseTarget(s string) (target, error) {
 	}
 	t := target{text: parsed.String(), base: portBase(parsed.PortName())}
 	switch {
+	case parsed.Scheme == spec.SchemeDocker:
+		t.key = t.text
+		return t, nil
 	case parsed.Scheme == spec.SchemePID:
-		t.path = "/proc/" + parsed.Value + "/ns/net"
-	case parsed.Scheme != spec.SchemeNetns:
-		return target{}, fmt.Errorf("target %q: Docker containers cannot be named yet: use pid:N with the number that docker inspect -f '{{.State.Pid}}' %s prints, or netns:NAME", s, parsed.Value)
+		t.path = pidPath(parsed.Value)
 	case path.IsAbs(parsed.Value):
 		t.path = parsed.Value
 	default:
@@ -40,9 +43,29 @@ func parseTarget(s string) (target, error) {
 	if rest, ok := strings.CutPrefix(t.path, "/var/run/"); ok { // the old name of /run
 		t.path = "/run/" + rest
 	}
-	t.pid = pidOf(t.path)
+	t.key, t.pid = t.path, pidOf(t.path)
 	return t, nil
 }
+
+// isDocker reports whether t is a Docker container. All others are found by a path alone.
+func (t target) isDocker() bool { return strings.HasPrefix(t.key, spec.SchemeDocker+":") }
+
+// dockerName returns what follows docker: in t.
+func (t target) dockerName() string { return strings.TrimPrefix(t.key, spec.SchemeDocker+":") }
+
+// dockerTarget returns the target of a container whose process is pid; 0 where
+// it has none.
+func dockerTarget(name, id string, pid int) target {
+	text := spec.SchemeDocker + ":" + name
+	t := target{text: text, key: text, base: portBase(name), pid: pid, container: id}
+	if pid != 0 {
+		t.path = pidPath(strconv.Itoa(pid))
+	}
+	return t
+}
+
+// pidPath returns where the network namespace of a process is (proc(5)).
+func pidPath(pid string) string { return "/proc/" + pid + "/ns/net" }
 
 // pidOf returns the N of /proc/N/ns/net, and 0 for other paths.
 func pidOf(p string) int {

@@ -22,7 +22,7 @@ func TestParseTarget(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, err := parseTarget(tt.in)
-		if want := (target{text: tt.in, path: tt.path, base: tt.base, pid: tt.pid}); err != nil || got != want {
+		if want := (target{text: tt.in, key: tt.path, path: tt.path, base: tt.base, pid: tt.pid}); err != nil || got != want {
 			if got.text = tt.in; got != want { // text is the canonical form
 				t.Errorf("%s: got %+v, %v; want %+v", tt.in, got, err, want)
 			}
@@ -30,10 +30,20 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+// A name is Docker's, and where it leads to is not known before Docker was asked.
+func TestParseTargetDocker(t *testing.T) {
+	for in, name := range map[string]string{"web": "web", "docker:web": "web", "docker:3fa9": "3fa9"} {
+		got, err := parseTarget(in)
+		if want := (target{text: "docker:" + name, key: "docker:" + name, base: name}); err != nil || got != want || !got.isDocker() || got.dockerName() != name {
+			t.Errorf("%s: got %+v, %v; want %+v", in, got, err, want)
+		}
+	}
+}
+
 func TestParseTargetRefuses(t *testing.T) {
 	for in, want := range map[string]string{
-		"web":        "pid:N",
-		"docker:web": "netns:NAME",
+		"-web":       "container",
+		"docker:a b": "container",
 		"vm:web":     "vm",
 		"pid:0":      "pid:4711",
 		"netns:":     "netns:web",

@@ -24,6 +24,7 @@ type Host struct {
 	t    testing.TB // at present: a subtest may borrow the host
 	dir  string     // socket, state and logs
 	args []string
+	env  []string  // of the daemon, besides that of the test
 	proc *lab.Proc // nil while the daemon is down
 	runs int
 }
@@ -79,7 +80,7 @@ func (h *Host) spawn() {
 	defer logFile.Close()
 	args := append([]string{"run", "--socket", h.socket(), "--state-dir", filepath.Join(h.dir, "state")}, h.args...)
 	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.Stdout, cmd.Stderr, cmd.Env = logFile, logFile, append(os.Environ(), h.env...)
 	if h.proc, err = h.NS.Start(cmd); err != nil {
 		h.t.Fatal(err)
 	}
