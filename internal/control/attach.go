@@ -24,6 +24,8 @@ func (c *Controller) Attach(a spec.Attach) (spec.PortStatus, error) {
 	}
 	var ns tap.Namespace
 	if t.isDocker() { // which may take its time: no other change waits for it
+		c.asking.Lock()
+		defer c.asking.Unlock()
 		if t, ns, err = c.findContainer(t); err != nil {
 			return spec.PortStatus{}, fmt.Errorf("attach %s to network %q: %w", a.Target, a.Network, err)
 		}

@@ -54,6 +54,10 @@ type Controller struct {
 	running sync.WaitGroup // the goroutine that takes events, the watch, and the one that follows Docker
 	docker  chan struct{}  // has room for one: there is a Docker container to follow
 
+	// asking is held, before change, from a question to Docker until its answer was
+	// acted upon: a newer answer never comes between.
+	asking sync.Mutex
+
 	change sync.Mutex              // held by whoever changes something, over system calls and writes to the disk
 	closed bool                    // guarded by change
 	sent   []dataplane.PeerConfig  // guarded by change: what the switch knows of the peers

@@ -259,10 +259,15 @@ func (c *Controller) containerChanged(ctx context.Context, id, name string) {
 // lookAtContainer does what the state of a container asks for: its endpoint is
 // attached, down, or gone.
 func (c *Controller) lookAtContainer(ctx context.Context, ep *endpoint) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	c.mu.RLock()
 	id, name := ep.target.container, ep.target.dockerName()
 	c.mu.RUnlock()
 	found, err := c.find(ctx, id, name)
+	if ctx.Err() != nil { // closing
+		return
+	}
 	if err != nil && !errors.Is(err, ErrNoContainer) {
 		c.log.Error("docker does not say how a container is", "port", ep.Target, "err", err)
 		return
@@ -394,6 +399,8 @@ func (c *Controller) fillVacancies(ctx context.Context, name string) {
 	if !wanted {
 		return
 	}
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	found, err := c.find(ctx, name, name)
 	if err != nil || found.PID == 0 || found.Name != name {
 		return

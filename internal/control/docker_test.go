@@ -186,7 +186,7 @@ func TestDockerFollows(t *testing.T) {
 	web = d.set(web, true)
 	d.say(web)
 	if got := onePort(c); fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("restarted: got %+v, want %+v", got, want)
+		t.Errorf("restarted: got %+v, want %+v\n%s", got, want, &r.log)
 	}
 	if err := c.AddFDB("blue", "02:00:00:00:00:99", "web"); err != nil {
 		t.Fatal(err)
