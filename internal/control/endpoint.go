@@ -37,6 +37,15 @@ func (ep *endpoint) key() endpointKey { return endpointKey{ep.Network, ep.target
 
 func (ep *endpoint) namespace() tap.Namespace { return ep.Life.namespace(ep.target.path) }
 
+// where returns the target that r was attached at. Docker is not asked.
+func (r endpointRecord) where() (target, error) {
+	t, err := parseTarget(r.Target)
+	if t.isDocker() {
+		t = dockerTarget(t.dockerName(), r.Life.Container, r.Life.PID)
+	}
+	return t, err
+}
+
 // config returns the TAP as the container is to see it.
 func (ep *endpoint) config() tap.Config {
 	return tap.Config{IfName: ep.IfName, MAC: ep.MAC, MTU: ep.MTU, Addrs: ep.Addresses, Gateways: ep.Gateways}

@@ -20,10 +20,7 @@ const openers = 4
 func (c *Controller) restore(records []endpointRecord) {
 	var list []*endpoint
 	for _, r := range records {
-		t, err := parseTarget(r.Target)
-		if t.isDocker() { // where it was; Docker is asked later
-			t = dockerTarget(t.dockerName(), r.Life.Container, r.Life.PID)
-		}
+		t, err := r.where()
 		if err != nil || c.networks[r.Network] == nil {
 			c.log.Error("port cannot be restored", "network", r.Network, "port", r.Target, "err", err)
 			continue

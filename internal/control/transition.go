@@ -366,7 +366,7 @@ func (c *Controller) removeLeft(ep *endpoint) error {
 // removeLeaving ends what a former run was about to remove.
 func (c *Controller) removeLeaving(records []endpointRecord) {
 	for _, r := range records {
-		t, err := parseTarget(r.Target)
+		t, err := r.where()
 		if err == nil {
 			err = c.removeLeft(&endpoint{endpointRecord: r, target: t})
 		}
