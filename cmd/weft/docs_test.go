@@ -46,6 +46,9 @@ func TestDocsFile(t *testing.T) {
 	}
 }
 
+// redirected is what the shell takes from a command line.
+var redirected = regexp.MustCompile(` [<>] \S+`)
+
 // shown returns what stands behind "weft" in the indented lines of a page, the
 // prompt of a host, comments and line breaks taken out.
 func shown(t *testing.T, path string) (commands []string) {
@@ -58,7 +61,7 @@ func shown(t *testing.T, path string) (commands []string) {
 	text = regexp.MustCompile(`\$\(.*\)`).ReplaceAllString(text, "4711")
 	for _, m := range regexp.MustCompile(`(?m)^    (?:\w+# )?weft (.*)$`).FindAllStringSubmatch(text, -1) {
 		command, _, _ := strings.Cut(m[1]+" ", " # ")
-		commands = append(commands, command)
+		commands = append(commands, redirected.ReplaceAllString(command, ""))
 	}
 	return commands
 }

@@ -93,6 +93,21 @@ func (f *fake) SetNetwork(name string, ch spec.NetworkChange, dryRun bool) (spec
 	return set, n.Validate()
 }
 
+func (f *fake) Export() spec.Config {
+	n, _ := spec.ParseNetwork("blue=10.1.0.0/16")
+	return spec.Config{Networks: []spec.Network{n}}
+}
+
+func (f *fake) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
+	f.note("Apply %s %v %t", cfg.File, cfg.Networks, dryRun)
+	if len(cfg.Networks) == 0 {
+		return spec.Applied{DryRun: dryRun}, nil
+	}
+	return spec.Applied{DryRun: dryRun, Differences: []spec.Difference{
+		{Op: "+", Kind: "network", Now: "blue=10.1.0.0/16"}, {Op: "~", Kind: "port", Was: "a", Now: "b"}, {Op: "-", Kind: "peer", Was: "c"},
+	}}, nil
+}
+
 func (f *fake) RemoveNetwork(name string, force bool) error {
 	f.note("RemoveNetwork %s %t", name, force)
 	return nil

@@ -94,6 +94,7 @@ func TestBadArguments(t *testing.T) {
 		{"network add red 10.1.0.0/16 --id 0", `weft: network add: network "red": id 0 is out of range; it goes from 1 to 4294967295`},
 		{"network add red 10.1.0.0/16 --gateway 10.1.0.1,mtu=1400", `weft: network add: network "red": gateway "10.1.0.1,mtu=1400" is not an address; want one of the network's prefix, as in 10.1.0.1`},
 		{"network set blue", `weft: network set: network "blue": nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing`},
+		{"apply", "weft: apply: name the file with -f FILE; - reads standard input"},
 		{"network set blue --id 3", "weft: network set: unknown flag: --id; see `weft network set --help`"},
 		{"network set blue --mtu 1", `weft: network set: network "blue": mtu 1 is out of range; it goes from 68 to 65521`},
 		{"network rm Blue", `weft: network rm: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
@@ -269,6 +270,9 @@ func TestTablesGolden(t *testing.T) {
 	show("route", "show", "10.9.8.7")
 	show("fdb", "show")
 	show("drops")
+	show("export")
+	show("apply", "-f", "testdata/host.yaml", "--dry-run")
+	show("apply", "-f", "testdata/none.yaml")
 	f.degraded = []spec.Degraded{{What: "peer host2", Why: "no datagram for 41 s", Since: time.Now().Add(-90 * time.Second)}, {What: "port web", Why: "its container is gone", Since: time.Now().Add(-50 * time.Hour)}}
 	f.empty, f.drops = true, nil
 	show("status")

@@ -51,7 +51,8 @@ host, in the foreground; every other command asks it over its socket.`,
 	root.AddCommand(
 		runCommand(a), statusCommand(a), versionCommand(a),
 		networkCommand(a), attachCommand(a), detachCommand(a), portCommand(a), peerCommand(a),
-		routeCommand(a), fdbCommand(a), dropsCommand(a), benchCommand(a), demoCommand(a),
+		routeCommand(a), fdbCommand(a), dropsCommand(a), applyCommand(a), exportCommand(a),
+		benchCommand(a), demoCommand(a),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.SetHelpFunc(plainHelp(root.HelpFunc(), stdout))

@@ -168,6 +168,19 @@ func yes(v bool) string {
 	return ""
 }
 
+// Export returns the whole host as the YAML that Apply takes.
+func (c *Client) Export(ctx context.Context) (string, error) {
+	var got Host
+	err := c.do(ctx, http.MethodGet, "/v1/host", nil, &got)
+	return got.YAML, err
+}
+
+// Apply makes the host what a file says; name stands in errors. With dryRun it
+// only says what would change.
+func (c *Client) Apply(ctx context.Context, name, yaml string, dryRun bool) (got spec.Applied, err error) {
+	return got, c.do(ctx, http.MethodPut, "/v1/host"+query("dry_run", yes(dryRun)), Host{name, yaml}, &got)
+}
+
 // query returns the pairs as the end of a URL, without those that are empty.
 func query(pairs ...string) string {
 	v := url.Values{}

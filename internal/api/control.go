@@ -36,4 +36,6 @@ type Control interface {
 	FlushFDB(network string) (int, error)
 
 	Drops() []spec.Drop
+	Export() spec.Config
+	Apply(cfg spec.Config, dryRun bool) (spec.Applied, error)
 }

@@ -43,7 +43,8 @@ var (
 		Was: spec.PortPlace{IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: aPort.Addresses, Gateways: aNetwork.Gateways, MTU: 1450},
 		Now: spec.PortPlace{IfName: "eth1", MAC: 0x0200_0000_0001, Addresses: aPort.Addresses, Gateways: []netip.Addr{}, MTU: 1300},
 	}
-	aPeer = spec.PeerStatus{
+	someDifferences = []spec.Difference{{Op: "+", Kind: "network", Now: "blue=10.1.0.0/16"}}
+	aPeer           = spec.PeerStatus{
 		Name: "host2", Address: netip.MustParseAddr("192.168.18.17"), Encap: "gre", Accel: "egress-tap", State: "up", Reason: "heard 1 s ago", MTU: 1450, RxFrames: 5, TxFrames: 6,
 		Networks: []string{"blue"}, Origin: "declared",
 	}
@@ -81,6 +82,16 @@ func (f *fake) SetNetwork(name string, ch spec.NetworkChange, dryRun bool) (spec
 }
 
 func (f *fake) RemoveNetwork(name string, force bool) error { return f.note(name, force) }
+
+func (f *fake) Export() spec.Config {
+	n, _ := spec.ParseNetwork("blue=10.1.0.0/16")
+	return spec.Config{Networks: []spec.Network{n}}
+}
+
+func (f *fake) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
+	b, _ := cfg.MarshalHost()
+	return spec.Applied{DryRun: dryRun, Differences: someDifferences}, f.note(cfg.File, string(b), dryRun)
+}
 
 func (f *fake) Ports() []spec.PortStatus {
 	if f.sparse {

@@ -18,7 +18,7 @@ import (
 // Bounds of what clients can make the server hold.
 const (
 	maxConns  = 64
-	maxBody   = 1 << 20 // bytes
+	maxBody   = 4 << 20 // bytes: a file of spec.ConfigMax as JSON, escapes and all
 	maxHeader = 16 << 10
 
 	maxTable  = 256 << 20 // bytes of a file of routes: some millions

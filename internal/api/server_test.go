@@ -203,13 +203,17 @@ func TestClientMirrorsControl(t *testing.T) {
 	same("FlushFDB", flushed, err, 12)
 	ds, err := c.Drops(ctx)
 	same("Drops", ds, err, []spec.Drop{someDrops[1], someDrops[0]})
+	host, err := c.Export(ctx)
+	same("Export", host, err, "networks:\n  - name: blue\n    prefixes: [10.1.0.0/16]\npeers: []\nroutes: []\nattachments: []\nfdb: []\n")
+	applied, err := c.Apply(ctx, "h.yaml", host, true)
+	same("Apply", applied, err, spec.Applied{DryRun: true, Differences: someDifferences})
 	s, err := c.Status(ctx)
 	same("Status", s.Degraded[0].Why, err, "silent")
 
 	want := []any{
 		n, "blue", ch, true, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
 		"red", "", netip.MustParseAddr("fd00::1"), "red", route, true, []spec.Route{inTable(1, "blue"), inTable(2, "red")}, false, route.Prefix, "", "blue", "",
-		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue",
+		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue", "h.yaml", host, true,
 	}
 	if !reflect.DeepEqual(f.calls, want) {
 		t.Errorf("the control was asked\n got %+v\nwant %+v", f.calls, want)
@@ -235,6 +239,9 @@ func TestRequestsRefused(t *testing.T) {
 			`read request: address "10.0.0.1": the prefix length is missing; maybe you meant 10.0.0.1/24`},
 		{"POST", "/v1/fdb", `[]`, 400, "read request: json: cannot unmarshal array into Go value of type api.FDBRequest"},
 		{"PATCH", "/v1/networks/a", `{"id":3}`, 400, `read request: json: unknown field "id"`},
+		{"PUT", "/v1/host", `{"file":"h.yaml","yaml":"networks: 5"}`, 400, "h.yaml:1: want a list here, each item behind a '-'"},
+		{"PUT", "/v1/host", `{"yaml":""}`, 400, "request:1: it describes nothing: networks: [] stands for a host without any"},
+		{"PUT", "/v1/host?dry_run=1", `{"yaml":""}`, 400, `dry_run is true or false, not "1"`},
 		{"DELETE", "/v1/networks/a?force=yes", "", 400, `force is true or false, not "yes"`},
 		{"DELETE", "/v1/networks/a?forse=true", "", 400, `parameter "forse" is not known here`},
 		{"POST", "/v1/networks", `{"name":"` + strings.Repeat("a", maxBody) + `"}`, 400, "read request: http: request body too large"},

@@ -32,7 +32,7 @@ func (c *Controller) follow(was spec.Network, next *network, in desired, mtu boo
 			return nil, fmt.Errorf("network %q: port %s has %v alone and would be left without an address: detach it, or keep that prefix", next.Name, names[ep], ep.Addresses)
 		}
 	}
-	if err := allot(next, places, func(i int) string { return "port " + names[eps[i]] }); err != nil {
+	if _, err := allot(next, places, func(i int) string { return "port " + names[eps[i]] }); err != nil {
 		return nil, err
 	}
 	list := make([]alteration, len(eps))
@@ -106,11 +106,11 @@ func moved(was spec.Network, next *network, rec endpointRecord) *place {
 }
 
 // allot gives every place its addresses: what it has for sure first, then the
-// next free ones. name names a place in errors.
-func allot(n *network, places []*place, name func(i int) string) error {
+// next free ones. name names a place in errors, i is the place that one is about.
+func allot(n *network, places []*place, name func(i int) string) (i int, err error) {
 	pools, err := emptyPools(n)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for i, pl := range places {
 		for _, p := range pl.addrs {
@@ -119,28 +119,32 @@ func allot(n *network, places []*place, name func(i int) string) error {
 					continue
 				}
 				if err := pool.Claim(p.Addr(), name(i)); err != nil {
-					return fmt.Errorf("network %q: %s would have an %w: detach one of them, or choose another address", n.Name, name(i), err)
+					return i, fmt.Errorf("network %q: %s cannot have it: %w: detach one of them, or choose another address", n.Name, name(i), err)
 				}
 			}
 		}
 	}
 	for i, pl := range places {
 		for _, want := range pl.free {
-			for j, pool := range pools {
-				if n.Prefixes[j] != want {
-					continue
-				}
-				a, err := pool.Next()
-				if err != nil {
-					return fmt.Errorf("network %q: %w for %s: widen its range or its prefix, or detach what is not needed", n.Name, err, name(i))
-				}
-				_ = pool.Claim(a, name(i)) // is free
-				pl.addrs = append(pl.addrs, netip.PrefixFrom(a, want.Bits()))
+			a, err := nextFree(n, pools, want, name(i))
+			if err != nil {
+				return i, fmt.Errorf("network %q: %w for %s: widen its range or its prefix, or detach what is not needed", n.Name, err, name(i))
 			}
+			pl.addrs = append(pl.addrs, netip.PrefixFrom(a, want.Bits()))
 		}
 		slices.SortStableFunc(pl.addrs, func(a, b netip.Prefix) int { return a.Addr().BitLen() - b.Addr().BitLen() })
 	}
-	return nil
+	return 0, nil
+}
+
+// nextFree takes the next free address of a prefix of n for holder.
+func nextFree(n *network, pools []*ipam.Pool, prefix netip.Prefix, holder string) (netip.Addr, error) {
+	pool := pools[slices.Index(n.Prefixes, prefix)]
+	a, err := pool.Next()
+	if err == nil {
+		err = pool.Claim(a, holder)
+	}
+	return a, err
 }
 
 // emptyPools returns the addresses of n, one pool per prefix, with only the

@@ -175,6 +175,11 @@ func (c *Controller) freePeerID() (encap.PeerID, error) {
 	for _, p := range c.peers {
 		taken[p.id] = true
 	}
+	return lowestFree(taken)
+}
+
+// lowestFree returns the lowest number of a peer that is not taken.
+func lowestFree(taken map[encap.PeerID]bool) (encap.PeerID, error) {
 	for id := encap.PeerID(1); id <= encap.MaxPeerID; id++ {
 		if !taken[id] {
 			return id, nil

@@ -39,6 +39,7 @@ type rig struct {
 	started    map[int]uint64        // start times of processes
 	failCreate error
 	failReopen error
+	onCreate   func() error
 	failChange func(tap.Namespace, tap.Config) error // called with mu held
 	changes    int                                   // calls of change
 	slow       chan struct{}                         // where not nil, create waits for it
@@ -196,6 +197,9 @@ func (r *rig) lookup(ns tap.Namespace, ifName string) (*fakeTAP, error) {
 func (r *rig) create(ns tap.Namespace, cfg tap.Config) (*tap.Device, error) {
 	r.mu.Lock()
 	slow, fail := r.slow, r.failCreate
+	if fail == nil && r.onCreate != nil {
+		fail = r.onCreate()
+	}
 	r.mu.Unlock()
 	if slow != nil {
 		<-slow

@@ -39,8 +39,9 @@ type alteration struct {
 func (a alteration) same() bool { return a.next.equal(a.was) }
 
 // reconnects reports whether the switch has to take the port anew.
-func (a alteration) reconnects() bool {
-	return a.was.MAC != a.next.MAC || a.was.AllowSpoof != a.next.AllowSpoof
+func (a alteration) reconnects(t, back *transition) bool {
+	return a.was.MAC != a.next.MAC || a.was.AllowSpoof != a.next.AllowSpoof ||
+		t.networks[a.next.Network].ID != back.networks[a.was.Network].ID
 }
 
 // moves reports whether others have to be told where the port is.
@@ -76,9 +77,11 @@ func (c *Controller) carryOut(t *transition) error {
 		back.alter = append(back.alter, alteration{ep: a.ep, was: a.next, next: a.was})
 	}
 	if err := c.record(t); err != nil {
-		return both(err, c.record(back))
+		_ = c.record(back) // which fails too, or tells what the failing one did
+		c.forget(back)
+		return err
 	}
-	p := performance{c: c, leavers: map[*endpoint]*tap.Device{}}
+	p := performance{c: c, leavers: map[*endpoint]*tap.Device{}, held: map[*endpoint]*tap.Device{}}
 	err := p.perform(t, back)
 	if err == nil {
 		p.settle(t)
@@ -165,7 +168,8 @@ func (f *former) config(ep *endpoint) tap.Config {
 // performance is a transition under way.
 type performance struct {
 	c       *Controller
-	leavers map[*endpoint]*tap.Device // taken off the switch, their TAPs are open
+	leavers map[*endpoint]*tap.Device // that go, off the switch, while their TAPs are open; nil: removed
+	held    map[*endpoint]*tap.Device // that stay, and are off the switch meanwhile
 	undo    []func() error            // last in, first out
 }
 
@@ -186,6 +190,11 @@ func (p *performance) takeBack() (err error) {
 func (p *performance) perform(t, back *transition) error {
 	for _, ep := range t.remove {
 		p.unplug(ep)
+	}
+	for _, a := range t.alter {
+		if a.reconnects(t, back) {
+			p.hold(a.ep)
+		}
 	}
 	if err := p.publish(t, back); err != nil {
 		return err
@@ -219,6 +228,16 @@ func (p *performance) unplug(ep *endpoint) {
 	})
 }
 
+// hold takes a port off the switch that is about to come back as another.
+func (p *performance) hold(ep *endpoint) {
+	dev := p.c.disconnect(ep, "it is being changed")
+	if dev == nil {
+		return
+	}
+	p.held[ep] = dev
+	p.done(func() error { return p.reconnect(ep, dev) })
+}
+
 // reconnect gives ep a port again, for the TAP that it has.
 func (p *performance) reconnect(ep *endpoint, dev *tap.Device) error {
 	dropped, _ := p.c.sys.dropped(ep.namespace(), ep.IfName) // unreadable: then all counts as new
@@ -250,9 +269,9 @@ func (c *Controller) turn(from, to *transition) error {
 			between.networks[name] = n
 		}
 	}
-	c.locked(func() { c.desired = between })
+	c.locked(func() { c.desired = between; c.desiredChanged() })
 	err := c.publish()
-	c.locked(func() { c.desired = to.desired })
+	c.locked(func() { c.desired = to.desired; c.desiredChanged() })
 	if err == nil {
 		err = c.publish()
 	}
@@ -281,39 +300,54 @@ func (c *Controller) turnStatics(from, to []staticRecord) {
 // alter changes a port that stays, in its container and on the switch.
 func (p *performance) alter(a alteration) error {
 	c, ep := p.c, a.ep
-	if ep.dev == nil || a.same() {
+	dev := p.held[ep]
+	if ep.dev == nil && dev == nil || a.same() && dev == nil {
 		return nil // the record is enough: whoever opens its TAP brings it in line
 	}
-	change := func(from, to endpointRecord) error {
-		old, now := *ep, *ep
-		old.endpointRecord, now.endpointRecord = from, to
-		err := c.sys.change(ep.namespace(), old.config(), now.config())
-		if errors.Is(err, tap.ErrNoNamespace) || errors.Is(err, tap.ErrNoTAP) {
-			return nil // it just went: the event is on its way
-		}
-		if err != nil {
-			return err
-		}
-		if !a.reconnects() {
-			err = c.sw.SetPort(ep.port, now.addrs(), to.MTU)
-		} else if dev := c.disconnect(ep, "it is being changed"); dev != nil {
-			return p.reconnect(ep, dev)
-		}
-		if err == nil && a.moves() {
-			ep.stopAnnouncing()
-			c.announce(ep)
-		}
+	p.done(func() error { return p.inside(ep, a.next, a.was) }) // also where it fails half way
+	if err := p.inside(ep, a.was, a.next); err != nil {
 		return err
 	}
-	p.done(func() error { return change(a.next, a.was) }) // also where it fails half way
-	return change(a.was, a.next)
+	if dev != nil {
+		if err := p.reconnect(ep, dev); err != nil {
+			return err
+		}
+		p.done(func() error { c.disconnect(ep, "it is being changed"); return nil })
+		return nil
+	}
+	p.done(func() error { return p.set(a, a.was) })
+	return p.set(a, a.next)
+}
+
+// inside changes the interface in ep's container.
+func (p *performance) inside(ep *endpoint, from, to endpointRecord) error {
+	old, now := *ep, *ep
+	old.endpointRecord, now.endpointRecord = from, to
+	err := p.c.sys.change(ep.namespace(), old.config(), now.config())
+	if errors.Is(err, tap.ErrNoNamespace) || errors.Is(err, tap.ErrNoTAP) {
+		return nil // it just went: the event is on its way
+	}
+	return err
+}
+
+// set changes the port on the switch, and tells others where it is.
+func (p *performance) set(a alteration, to endpointRecord) error {
+	now := endpoint{endpointRecord: to}
+	if err := p.c.sw.SetPort(a.ep.port, now.addrs(), to.MTU); err != nil {
+		return err
+	}
+	if a.moves() {
+		a.ep.stopAnnouncing()
+		p.c.announce(a.ep)
+	}
+	return nil
 }
 
 // plug makes a new port.
 func (p *performance) plug(ep *endpoint) error {
 	c := p.c
 	for old, dev := range p.leavers {
-		if old.Life == ep.Life && old.IfName == ep.IfName && dev != nil {
+		if dev != nil && old.IfName == ep.IfName && old.Life.Device == ep.Life.Device && old.Life.Inode == ep.Life.Inode {
 			p.leavers[old] = nil
 			if err := c.sys.remove(dev); err != nil {
 				return err

@@ -68,6 +68,7 @@ type Attach struct {
 	IfName     string    `json:"ifname,omitempty"` // empty: eth1
 	MTU        int       `json:"mtu,omitempty"`    // 0: the network's
 	AllowSpoof bool      `json:"allow_spoof,omitempty"`
+	Line       int       `json:"-"` // in the file that is applied; 0: from elsewhere
 }
 
 // Address is ADDR/LEN[@GW], pipework's form.
@@ -87,6 +88,10 @@ type Config struct {
 	Networks []Network    `yaml:"networks,omitempty"`
 	Peers    []Peer       `yaml:"peers,omitempty"`
 	Routes   []Route      `yaml:"routes,omitempty"`
+
+	// What a file for `weft run` must not have, and one for `weft apply` may.
+	Attachments []Attach `yaml:"attachments,omitempty"`
+	FDB         []Static `yaml:"fdb,omitempty"`
 }
 
 // Status is the answer to `weft status`.

@@ -41,24 +41,43 @@ func at(n *yaml.Node, err error) error {
 	return &lineError{n.Line, err}
 }
 
-func (c *Config) parse(data []byte) error {
+// dialect is what may stand at the top of a document.
+type dialect struct {
+	fields  []string
+	refused []string // that another dialect has
+	why     string   // they are
+}
+
+// parse reads a document and returns how many fields it gives a value to.
+func (c *Config) parse(data []byte, d dialect) (fields int, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil
+		return 0, nil
 	} else if err != nil {
-		return syntaxError(err)
+		return 0, syntaxError(err)
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
-		return at(&second, errors.New("a second document starts; a configuration is one document"))
+		return 0, at(&second, errors.New("a second document starts; a configuration is one document"))
 	} else if !errors.Is(err, io.EOF) {
-		return syntaxError(err)
+		return 0, syntaxError(err)
 	}
 	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-		return nil
+		return 0, nil
 	}
-	return eachField(doc.Content[0], "the configuration", configFields, c.setField)
+	if top := doc.Content[0]; top.Kind == yaml.MappingNode {
+		for i := 0; i < len(top.Content); i += 2 {
+			if k := top.Content[i]; contains(d.refused, k) {
+				return 0, at(k, fmt.Errorf("%s %s", k.Value, d.why))
+			}
+		}
+	}
+	err = eachField(doc.Content[0], "the configuration", d.fields, func(key string, v *yaml.Node) error {
+		fields++
+		return c.setField(key, v)
+	})
+	return fields, err
 }
 
 func (c *Config) setField(key string, n *yaml.Node) error {
@@ -96,6 +115,24 @@ func (c *Config) setField(key string, n *yaml.Node) error {
 			}
 			r.Line = n.Line
 			return c.AddRoute(r)
+		})
+	case "attachments":
+		return eachItem(n, func(n *yaml.Node) error {
+			var a Attach
+			if err := parseObject(n, "attachment of", attachFields, a.set, &a.Target, a.Validate); err != nil {
+				return err
+			}
+			a.Line = n.Line
+			return at(n, prefixed("attachment of", a.Target, c.addAttachment(a)))
+		})
+	case "fdb":
+		return eachItem(n, func(n *yaml.Node) error {
+			var s Static
+			if err := parseObject(n, "entry of", staticFields, s.set, &s.MAC, s.validate); err != nil {
+				return err
+			}
+			s.Line = n.Line
+			return at(n, prefixed("entry of", s.MAC, c.addStatic(s)))
 		})
 	case "local":
 		return eachValue(n, key, true, func(s string) error {
@@ -153,13 +190,21 @@ func parseObject(n *yaml.Node, kind string, fields []string, set setter, name *s
 		if key == "name" {
 			return eachValue(v, key, false, func(s string) error { *name = s; return CheckName(s) })
 		}
-		list := key == "prefixes" || key == "gateway" || key == "networks"
+		list := key == "prefixes" || key == "gateway" || key == "networks" || key == "addresses"
 		return eachValue(v, key, list, func(s string) error { return set(key, s) })
 	})
 	if err == nil {
 		err = validate()
 	}
 	return named(err)
+}
+
+// prefixed puts kind and name of an object before err; nil stays nil.
+func prefixed(kind, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %q: %w", kind, name, err)
 }
 
 // eachField calls f for each field of the mapping n; unknown and repeated ones

@@ -1,0 +1,70 @@
+package control
+
+import (
+	"net/netip"
+	"slices"
+
+	"weft/internal/spec"
+)
+
+// Export returns the whole host: what Apply, on a fresh one with the same
+// containers, makes it again. Declared objects are in it like all others. What
+// has its default value is left out.
+func (c *Controller) Export() spec.Config {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	cfg := spec.Config{}
+	for _, name := range sortedKeys(c.networks) {
+		cfg.Networks = append(cfg.Networks, unsettle(c.networks[name].Network))
+	}
+	for _, name := range sortedKeys(c.desired.peers) {
+		cfg.Peers = append(cfg.Peers, c.desired.peers[name].Peer)
+	}
+	for _, r := range c.routeList() {
+		cfg.Routes = append(cfg.Routes, r.Route)
+	}
+	for _, ep := range c.endpointList() {
+		if n := c.networks[ep.Network]; n != nil {
+			cfg.Attachments = append(cfg.Attachments, exportPort(n, ep))
+		}
+	}
+	for _, s := range c.statics {
+		cfg.FDB = append(cfg.FDB, spec.Static{Network: s.Network, MAC: s.MAC.String(), To: s.to()})
+	}
+	return cfg
+}
+
+// unsettle takes out again what settle fills in.
+func unsettle(n spec.Network) spec.Network {
+	if n.ID == nameID(n.Name) {
+		n.ID = 0
+	}
+	if n.Ageing == defaultAgeing {
+		n.Ageing = 0
+	}
+	return n
+}
+
+// exportPort returns the attachment that makes ep. Its MAC and addresses are
+// written out, so that they stay.
+func exportPort(n *network, ep *endpoint) spec.Attach {
+	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof}
+	if ep.IfName != spec.DefaultIfName {
+		a.IfName = ep.IfName
+	}
+	if ep.OwnMTU {
+		a.MTU = ep.MTU
+	}
+	implied := chooseGateways(n, nil, ep.Addresses)
+	written := map[netip.Addr]bool{}
+	for _, p := range ep.Addresses {
+		addr := spec.Address{Prefix: p}
+		for _, gw := range ep.Gateways {
+			if !slices.Contains(implied, gw) && !written[gw] && p.Contains(gw) {
+				addr.Gateway, written[gw] = gw, true
+			}
+		}
+		a.Addresses = append(a.Addresses, addr)
+	}
+	return a
+}

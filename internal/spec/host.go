@@ -1,0 +1,212 @@
+package spec
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"weft/internal/header"
+)
+
+// A host is all that a switch was told to be, as one YAML document: the
+// configuration's schema, and beyond it what only commands make otherwise,
+// attachments and static FDB entries. `weft export` prints it, `weft apply` reads it.
+
+// Static is a static FDB entry.
+type Static struct {
+	Network string `json:"network"`
+	MAC     string `json:"mac"`
+	To      string `json:"to"` // an attached target, or peer:NAME
+	Line    int    `json:"-"`  // in the file; 0: from elsewhere
+}
+
+// settings are the fields of a configuration that a process is started with, and
+// keeps; objects are those that may change, hostOnly those of them that no
+// configuration has.
+var (
+	settings = []string{"name", "local", "state-dir", "log-level"}
+	hostOnly = []string{"attachments", "fdb"}
+	objects  = append([]string{"networks", "peers", "routes"}, hostOnly...)
+)
+
+// ParseHost reads a host strictly; file stands in its errors, which are
+// FILE:LINE: CAUSE. It refuses a document without objects, which may be a file
+// that was never written, and settings of the process.
+func ParseHost(file string, data []byte) (Config, error) {
+	fail := func(err error) (Config, error) {
+		var le *lineError
+		if errors.As(err, &le) {
+			return Config{}, fmt.Errorf("%s:%w", file, err)
+		}
+		return Config{}, fmt.Errorf("%s:1: %w", file, err)
+	}
+	if len(data) > ConfigMax {
+		return fail(fmt.Errorf("it has more than %d bytes", ConfigMax))
+	}
+	c := Config{File: file}
+	fields, err := c.parse(data, dialect{objects, settings, "is given to weft run, and cannot be applied: take it out"})
+	if err == nil && fields == 0 {
+		err = errors.New("it describes nothing: networks: [] stands for a host without any")
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return c, nil
+}
+
+// MarshalHost returns the YAML that ParseHost reads: the objects of c, each section
+// there also where it is empty.
+func (c Config) MarshalHost() ([]byte, error) {
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	err := e.Encode(struct {
+		Networks    []Network `yaml:"networks"`
+		Peers       []Peer    `yaml:"peers"`
+		Routes      []Route   `yaml:"routes"`
+		Attachments []Attach  `yaml:"attachments"`
+		FDB         []Static  `yaml:"fdb"`
+	}{c.Networks, c.Peers, c.Routes, c.Attachments, c.FDB})
+	if err != nil {
+		return nil, fmt.Errorf("print host: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof"}
+
+// set is the setter of an attachment; addresses collect.
+func (a *Attach) set(key, value string) (err error) {
+	switch key {
+	case "network":
+		a.Network, err = value, CheckName(value)
+	case "target":
+		_, err = ParseTarget(value)
+		a.Target = value
+	case "addresses":
+		var addr Address
+		addr, err = ParseAddress(value)
+		a.Addresses = append(a.Addresses, addr)
+	case "mac":
+		_, err = ParseMAC(value)
+		a.MAC = value
+	case "ifname":
+		a.IfName, err = value, CheckIfName(value)
+	case "mtu":
+		a.MTU, err = ParseMTU(value)
+	case "allow-spoof":
+		a.AllowSpoof, err = parseSwitch(key, value)
+	default:
+		err = &keyError{key, attachFields}
+	}
+	return err
+}
+
+// MarshalYAML prints an attachment with the keys that set reads.
+func (a Attach) MarshalYAML() (any, error) {
+	addrs := make([]string, len(a.Addresses))
+	for i, p := range a.Addresses {
+		addrs[i] = p.String()
+	}
+	return struct {
+		Network    string   `yaml:"network"`
+		Target     string   `yaml:"target"`
+		Addresses  []string `yaml:"addresses,omitempty,flow"`
+		MAC        string   `yaml:"mac,omitempty"`
+		IfName     string   `yaml:"ifname,omitempty"`
+		MTU        int      `yaml:"mtu,omitempty"`
+		AllowSpoof bool     `yaml:"allow-spoof,omitempty"`
+	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof}, nil
+}
+
+var staticFields = []string{"network", "mac", "to"}
+
+// set is the setter of a static entry.
+func (s *Static) set(key, value string) (err error) {
+	switch key {
+	case "network":
+		s.Network, err = value, CheckName(value)
+	case "mac":
+		var m header.MAC
+		m, err = ParseMAC(value)
+		s.MAC = m.String()
+	case "to":
+		s.To = value
+		if name, ok := strings.CutPrefix(value, "peer:"); ok {
+			err = CheckName(name)
+		} else {
+			_, err = ParseTarget(value)
+		}
+	default:
+		err = &keyError{key, staticFields}
+	}
+	return err
+}
+
+// validate reports what is missing.
+func (s *Static) validate() error {
+	if s.Network == "" || s.MAC == "" || s.To == "" {
+		return fmt.Errorf("want %s, all of them", strings.Join(staticFields, ", "))
+	}
+	return nil
+}
+
+// MarshalYAML prints a static entry with the keys that set reads.
+func (s Static) MarshalYAML() (any, error) {
+	return struct {
+		Network string `yaml:"network"`
+		MAC     string `yaml:"mac"`
+		To      string `yaml:"to"`
+	}{s.Network, s.MAC, s.To}, nil
+}
+
+// addAttachment adds a unless its target has a place in the network already.
+func (c *Config) addAttachment(a Attach) error {
+	for _, o := range c.Attachments {
+		if o.Network == a.Network && o.Target == a.Target {
+			return fmt.Errorf("it is attached to network %q on line %d already", a.Network, o.Line)
+		}
+	}
+	c.Attachments = append(c.Attachments, a)
+	return nil
+}
+
+// addStatic adds s unless its address has an entry already.
+func (c *Config) addStatic(s Static) error {
+	for _, o := range c.FDB {
+		if o.Network == s.Network && o.MAC == s.MAC {
+			return fmt.Errorf("it has an entry in network %q on line %d already", s.Network, o.Line)
+		}
+	}
+	c.FDB = append(c.FDB, s)
+	return nil
+}
+
+// Difference is something in which a host and a file differ.
+type Difference struct {
+	Op   string `json:"op"`            // + added, ~ changed, - removed
+	Kind string `json:"kind"`          // network, peer, route, port or fdb
+	Was  string `json:"was,omitempty"` // empty where it is added
+	Now  string `json:"now,omitempty"` // empty where it is removed
+}
+
+// String returns d as one line.
+func (d Difference) String() string {
+	s := d.Op + " " + d.Kind + " "
+	switch {
+	case d.Was == "":
+		return s + d.Now
+	case d.Now == "":
+		return s + d.Was
+	}
+	return s + d.Was + " -> " + d.Now
+}
+
+// Applied is the answer to `weft apply`.
+type Applied struct {
+	DryRun      bool         `json:"dry_run"` // nothing was changed
+	Differences []Difference `json:"differences"`
+}

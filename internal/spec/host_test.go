@@ -1,0 +1,93 @@
+package spec
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const aHost = `networks:
+  - name: blue
+    prefixes: [10.1.0.0/24, 'fd00:1::/64']
+peers:
+  - name: h2
+    address: 192.0.2.2
+routes: []
+attachments:
+  - network: blue
+    target: netns:/run/netns/a
+    addresses: [10.1.0.5/24@10.1.0.9, 'fd00:1::5/64']
+    mac: "02:00:00:00:00:05"
+    ifname: eth0
+    mtu: 1300
+    allow-spoof: true
+  - network: blue
+    target: pid:4711
+fdb:
+  - network: blue
+    mac: 02:00:00:00:00:77
+    to: peer:h2
+`
+
+func TestParseHost(t *testing.T) {
+	c, err := ParseHost("f", []byte(aHost))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := c.Attachments[0]
+	if len(c.Attachments) != 2 || a.Line != 9 || a.Addresses[0].String() != "10.1.0.5/24@10.1.0.9" || a.IfName != "eth0" || a.MTU != 1300 || !a.AllowSpoof ||
+		c.Attachments[1].Target != "pid:4711" || len(c.FDB) != 1 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 19 {
+		t.Errorf("got %+v", c)
+	}
+	out, err := c.MarshalHost()
+	if err != nil || string(out) != aHost {
+		t.Errorf("got\n%s, %v\nwant\n%s", out, err, aHost)
+	}
+	if out, err := (Config{}).MarshalHost(); err != nil || string(out) != "networks: []\npeers: []\nroutes: []\nattachments: []\nfdb: []\n" {
+		t.Errorf("nothing prints %q, %v", out, err)
+	}
+}
+
+func TestParseHostRefused(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"", "f:1: it describes nothing: networks: [] stands for a host without any"},
+		{"networks:\n", "f:1: it describes nothing: networks: [] stands for a host without any"},
+		{"networks: []\nname: h1\n", "f:2: name is given to weft run, and cannot be applied: take it out"},
+		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, attachments, fdb`},
+		{"attachments: [{network: blue}]\n", `f:1: attachment of "": target "": want netns:NAME, netns:/path, pid:N or the name of a Docker container`},
+		{"attachments:\n- {target: pid:1, network: blue}\n- {target: pid:1, network: blue}\n", `f:3: attachment of "pid:1": it is attached to network "blue" on line 2 already`},
+		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof`},
+		{"attachments:\n- target: pid:1\n  network: blue\n  addresses: [10.1.0.5]\n", `f:4: attachment of "pid:1": address "10.1.0.5": the prefix length is missing; maybe you meant 10.1.0.5/24`},
+		{"fdb: [{network: a, mac: 02:00:00:00:00:01}]\n", `f:1: entry of "02:00:00:00:00:01": want network, mac, to, all of them`},
+		{"fdb: [{network: a, mac: 02:00:00:00:00:01, to: x:y}]\n", `f:1: entry of "02:00:00:00:00:01": target "x:y": scheme "x" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},
+	} {
+		_, err := ParseHost("f", []byte(tt.in))
+		wantError(t, tt.in, err, tt.want)
+	}
+	if _, err := ParseHost("f", make([]byte, ConfigMax+1)); err == nil || !strings.HasPrefix(err.Error(), "f:1: it has more than") {
+		t.Errorf("a huge file: %v", err)
+	}
+	_, err := ParseConfig("f", []byte("networks: []\nattachments: []\n"))
+	wantError(t, "weft run", err, "read config: f:2: attachments is for weft apply: take it out, a switch starts with the containers that it had")
+}
+
+func FuzzParseHost(f *testing.F) {
+	f.Add([]byte(aHost))
+	f.Add([]byte("attachments: &a [*a]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseHost("f", b)
+		if err != nil {
+			oneLine(t, err)
+			return
+		}
+		out, err := c.MarshalHost()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := ParseHost("printed", out)
+		again, merr := back.MarshalHost()
+		if err != nil || merr != nil || !reflect.DeepEqual(again, out) {
+			t.Fatalf("%q prints\n%s which gives %v, %v and\n%s", b, out, err, merr, again)
+		}
+	})
+}
