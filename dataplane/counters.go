@@ -98,12 +98,31 @@ func addDrops(sum *[drop.Count]uint64, c *[drop.Count]atomic.Uint64) {
 	}
 }
 
-// PortStats returns the counters of a port; zero where there is none.
-func (s *Switch) PortStats(id PortID) PortStats {
-	if p := s.snapshot.Load().port(id); p != nil {
-		return p.stats()
+// add adds the counters of the host side to those of an uplink.
+func (s *PortStats) add(o PortStats) {
+	s.RxFrames += o.RxFrames
+	s.RxBytes += o.RxBytes
+	s.TxFrames += o.TxFrames
+	s.TxBytes += o.TxBytes
+	s.NotLearned += o.NotLearned
+	for r, n := range o.Drops {
+		s.Drops[r] += n
 	}
-	return PortStats{}
+}
+
+// PortStats returns the counters of a port, those of an uplink with its host
+// side; zero where there is none.
+func (s *Switch) PortStats(id PortID) PortStats {
+	snap := s.snapshot.Load()
+	p := snap.port(id)
+	if p == nil {
+		return PortStats{}
+	}
+	sum := p.stats()
+	if twin := snap.port(p.twin); twin != nil && p.uplink != nil {
+		sum.add(twin.stats())
+	}
+	return sum
 }
 
 // PeerStats returns the counters of a peer; zero where there is none.

@@ -47,8 +47,12 @@ func (w *worker) toPort(f *frame, id PortID) {
 		w.dropOut(&w.total.other[drop.TapDown], drop.TapDown)
 		return
 	}
-	if p.allowSpoof && !f.generated && p.loop.blocks(w.now) {
+	if (p.allowSpoof || f.domain.uplinks != nil) && !f.generated && p.loop.blocks(w.now) {
 		w.countWritten(p, drop.L2Storm, 1, 0)
+		return
+	}
+	if p.uplink != nil {
+		w.countWritten(p, w.sendUplink(f, p), 1, len(f.bytes()))
 		return
 	}
 	if !f.from.IsPeer() || !fits(f, p.mtu) {
@@ -109,7 +113,7 @@ func (w *worker) writeSmaller(f *frame, p *port) drop.Reason {
 	}
 	h.GSOSize = uint16(room)
 	h.Put(f.buf)
-	r := written(p.device.Write(f.buf))
+	r := p.put(f.buf)
 	f.header.Put(f.buf)
 	return r
 }

@@ -37,10 +37,11 @@ func (s *Switch) takeEvents() (list []Event) {
 	}
 	for _, p := range s.snapshot.Load().ports {
 		if p != nil && p.loop.news.Load() && p.loop.news.Swap(false) {
-			list = append(list, Event{
-				Kind: EventLoop, Domain: p.domain,
-				At: fib.PortDest(uint16(p.id)), Other: fib.PortDest(uint16(p.loop.via.Load())),
-			})
+			other := fib.PortDest(uint16(p.loop.via.Load()))
+			if other == 0 {
+				other = fib.Dest(p.loop.viaPeer.Load())
+			}
+			list = append(list, Event{Kind: EventLoop, Domain: p.domain, At: fib.PortDest(uint16(p.id)), Other: other})
 		}
 	}
 	return list

@@ -49,6 +49,11 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 	if v.reason != drop.None {
 		return v.reason
 	}
+	if f.domain.isolates {
+		if from, to := w.snap.portOf(f.from), w.snap.portOf(v.to); from != nil && to != nil && !from.reaches(to) {
+			return drop.L2Isolated
+		}
+	}
 	copies := 1
 	if v.to == 0 {
 		if dst := eth.Dst(); !dst.IsMulticast() {
@@ -94,8 +99,9 @@ func (w *worker) mtuAt(to fib.Dest, eth header.Ethernet) int {
 func (w *worker) flood(index uint16) (copies int) {
 	f := w.frame(index)
 	from, d := f.from, f.domain
+	source := w.snap.portOf(from)
 	for _, p := range d.ports {
-		if to := fib.PortDest(uint16(p.id)); to != from {
+		if to := fib.PortDest(uint16(p.id)); to != from && (source == nil || source.reaches(p)) {
 			w.emit(index, to)
 			copies++
 		}

@@ -55,7 +55,11 @@ func (w *worker) guard(p *port, f *frame, eth header.Ethernet) drop.Reason {
 
 // guardPeer holds a frame from a peer to what everybody must hold to.
 func (w *worker) guardPeer(f *frame, eth header.Ethernet) drop.Reason {
-	if src := eth.Src(); src == w.sw.cfg.HostMAC || w.posesAsGateway(f, eth) {
+	if eth.Src() == w.sw.cfg.HostMAC {
+		w.loopedByPeer(f, eth)
+		return drop.L2Spoof
+	}
+	if w.posesAsGateway(f, eth) {
 		return drop.L2Spoof
 	}
 	return drop.None

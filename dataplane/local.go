@@ -56,7 +56,7 @@ func (w *worker) answerARP(f *frame) (done bool, r drop.Reason) {
 	if a.Op() != header.ARPRequest || sender == target { // gratuitous: everybody wants to know
 		return false, drop.None
 	}
-	if d.gw.has(target) {
+	if d.gw.has(target) && !w.isOutside(f) {
 		return true, w.ownARP(f)
 	}
 	if p := d.attached[target]; p != nil && fib.PortDest(uint16(p.id)) != f.from {
@@ -105,7 +105,7 @@ func (w *worker) answerNDP(f *frame) (done bool, r drop.Reason) {
 		return false, drop.None
 	}
 	d, target := f.domain, n.Target()
-	if d.gw.has(target) {
+	if d.gw.has(target) && !w.isOutside(f) {
 		return true, w.ownNDP(f, ip, n)
 	}
 	if p := d.attached[target]; p != nil && fib.PortDest(uint16(p.id)) != f.from {

@@ -24,11 +24,12 @@ const (
 // the port by which it leaves, padding.
 const probeLen = header.EthernetLen + 46
 
-// looping is what is known of loops at a port. The worker that reads the port
-// writes it.
+// looping is what is known of loops at a port. The worker that finds a loop
+// writes it, which is mostly the one that reads the port.
 type looping struct {
 	blocked atomic.Uint32 // nothing but probes passes the port before this second; 0: never blocked
-	via     atomic.Uint32 // PortID by which the probe that came back had left
+	via     atomic.Uint32 // PortID by which the probe that came back had left; 0: see viaPeer
+	viaPeer atomic.Uint32 // fib.Dest of the peer from which it came back
 	news    atomic.Bool   // tick takes it
 	seen    uint32        // second in which a probe came back that blocked nothing
 }
@@ -42,7 +43,11 @@ func (l *looping) blocks(now uint32) bool {
 
 // canLoop reports whether a loop is possible in d.
 func (d *domain) canLoop() bool {
-	if len(d.ports) < 2 {
+	ends := len(d.ports)
+	if len(d.uplinks) > 0 { // an uplink and its host side are one end, and a peer may be on the same LAN
+		ends += len(d.peers) - len(d.uplinks)
+	}
+	if ends < 2 {
 		return false
 	}
 	for _, p := range d.ports {
@@ -50,7 +55,7 @@ func (d *domain) canLoop() bool {
 			return true
 		}
 	}
-	return false
+	return len(d.uplinks) > 0
 }
 
 // sendProbes floods a probe into every domain that may have a loop, to ports only.
@@ -61,6 +66,9 @@ func (w *worker) sendProbes() {
 			continue
 		}
 		for _, p := range d.ports {
+			if p.isHostSide() { // the host forwards nothing between its own link and itself
+				continue
+			}
 			index, b := w.compose(probeLen, d)
 			header.PutEthernet(b, header.Broadcast, w.sw.cfg.HostMAC, etherProbe)
 			binary.BigEndian.PutUint64(b[header.EthernetLen:], probeMagic)
@@ -76,15 +84,16 @@ func (w *worker) sendProbes() {
 // looped takes a frame from p that has the host's own MAC. Where it is a probe
 // of p's network, p is blocked, unless the loop is cut already. Of two ports
 // that may both spoof the higher number is blocked: the lower one waits for a
-// second probe before it believes that the other will not be.
+// second probe before it believes that the other will not be. A container that
+// joins a LAN to its own port is blocked rather than the LAN.
 func (w *worker) looped(p *port, eth header.Ethernet) {
 	d := w.snap.domain(p.domain)
-	b := eth[header.EthernetLen:]
-	if eth.Type() != etherProbe || len(b) < 14 || binary.BigEndian.Uint64(b) != probeMagic || binary.BigEndian.Uint32(b[8:]) != d.key {
+	out := w.probed(d, eth)
+	if out == nil {
 		return
 	}
-	out := w.snap.port(PortID(binary.BigEndian.Uint16(b[12:])))
-	if out == nil || out.domain != p.domain {
+	if p.uplink != nil && out.uplink == nil {
+		out.loop.block(p.id, w.now)
 		return
 	}
 	l := p.loop
@@ -98,7 +107,37 @@ func (w *worker) looped(p *port, eth header.Ethernet) {
 			return
 		}
 	}
-	l.via.Store(uint32(out.id))
-	l.blocked.Store(w.now + blockSeconds)
+	l.block(out.id, w.now)
+}
+
+// block blocks the port, since a probe that left by via came back there, or the
+// other way round.
+func (l *looping) block(via PortID, now uint32) {
+	l.via.Store(uint32(via))
+	l.blocked.Store(now + blockSeconds)
 	l.news.Store(true)
+}
+
+// probed returns the port by which a frame left d that is a probe of this switch;
+// nil for any other frame.
+func (w *worker) probed(d *domain, eth header.Ethernet) *port {
+	b := eth[header.EthernetLen:]
+	if eth.Type() != etherProbe || len(b) < 14 || binary.BigEndian.Uint64(b) != probeMagic || binary.BigEndian.Uint32(b[8:]) != d.key {
+		return nil
+	}
+	out := w.snap.port(PortID(binary.BigEndian.Uint16(b[12:])))
+	if out == nil || out.domain != d.id {
+		return nil
+	}
+	return out
+}
+
+// loopedByPeer takes a frame from a peer that has the host's own MAC. Where it is
+// a probe that left by an uplink, another host joins the same LAN to the same
+// network: the uplink is blocked.
+func (w *worker) loopedByPeer(f *frame, eth header.Ethernet) {
+	if out := w.probed(f.domain, eth); out != nil && out.uplink != nil {
+		out.loop.viaPeer.Store(uint32(f.from))
+		out.loop.block(0, w.now)
+	}
 }

@@ -13,6 +13,7 @@ type source int32
 const (
 	sourceWake      source = iota // the worker's eventfd
 	sourcePort                    // a TAP
+	sourceUplink                  // a link of the host
 	sourceUnderlay                // datagrams of peers
 	sourceStrangers               // datagrams of strangers, to be counted
 )

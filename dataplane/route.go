@@ -258,7 +258,9 @@ func (w *worker) depart(index uint16, v *vrf, t *target) (copies uint64) {
 	// Containers know one gateway address on every host; peers must not learn it.
 	src := w.sw.cfg.HostMAC
 	if t.domain.gw != nil && to != 0 && !to.IsPeer() {
-		src = t.domain.gw.mac
+		if p := w.snap.portOf(to); p == nil || p.twin == 0 { // nor must a LAN
+			src = t.domain.gw.mac
+		}
 	}
 	f.domain, f.bare = t.domain, false
 	header.PutEthernet(f.bytes(), t.mac, src, header.Ethernet(f.bytes()).Type())

@@ -24,20 +24,25 @@ type snapshot struct {
 	vrfs    map[uint32]*vrf    // by GRE key
 }
 
-// port is a switch attachment.
+// port is a switch attachment. An uplink is two: one leads to the LAN, and its
+// twin to the host's own stack (uplink.go).
 type port struct {
 	id         PortID
-	device     *tap.Device
-	worker     int // the only one that reads the device
+	device     *tap.Device // nil for an uplink
+	uplink     *tap.Uplink // nil for all others
+	twin       PortID      // of an uplink and its host side, each other's; 0: none
+	worker     int         // the only one that reads the device
 	domain     DomainID
 	mac        header.MAC
 	addrs      []netip.Addr // attached addresses
 	mtu        int
 	allowSpoof bool
+	isolated   bool
 	filter     *policy.Filter // what it may send, unless allowSpoof
 	flooding   *flooding      // of the worker that reads it
 	loop       *looping       // of the same
 	gone       *atomic.Bool   // set by the worker that found the device dead
+	lossRead   *atomic.Uint32 // of an uplink: second in which the kernel was last asked for losses
 	counters   []portCounters // by worker
 }
 
@@ -60,13 +65,15 @@ type health struct {
 
 // domain is the scope of learning and flooding.
 type domain struct {
-	id     DomainID
-	key    uint32
-	mtu    int
-	fdb    *fib.FDB
-	ports  []*port
-	peers  []*peer // that share it; head-end replication
-	shared bitset  // the same peers, by number
+	id       DomainID
+	key      uint32
+	mtu      int
+	fdb      *fib.FDB
+	ports    []*port
+	uplinks  []*port // those of ports that lead to a LAN
+	isolates bool    // whether a port is isolated
+	peers    []*peer // that share it; head-end replication
+	shared   bitset  // the same peers, by number
 
 	vrf      uint32 // that routes for it; 0: bridged only
 	prefixes []netip.Prefix

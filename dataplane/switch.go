@@ -230,6 +230,7 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 	}
 	next.setDomain(&d)
 	s.publish(next)
+	s.filterUplinks()
 	for _, p := range was.peers { // what was learned from a peer that no longer shares the domain
 		if !d.shared.has(uint16(p.id)) {
 			s.settle()
@@ -295,6 +296,7 @@ type PortConfig struct {
 	Addrs      []netip.Addr // attached addresses; none: it may use any that no other port has
 	MTU        int          // L3: larger frames are dropped, both ways
 	AllowSpoof bool         // may send from any address, and learns
+	Isolated   bool         // no frame goes from an isolated port to another one of this host
 }
 
 // AddPort attaches a device to a domain and starts reading it. The device stays
@@ -325,7 +327,7 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	}
 	p := &port{
 		id: PortID(id), device: cfg.Device, domain: cfg.Domain, worker: s.idlestWorker(old),
-		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof,
+		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof, isolated: cfg.Isolated,
 		filter: policy.New(cfg.MAC, cfg.Addrs), flooding: new(flooding), loop: new(looping),
 		gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
 	}
@@ -335,6 +337,7 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	next.ports[id] = p
 	next.setDomain(d.withPorts(next))
 	s.publish(next)
+	s.filterUplinks()
 	if err := s.workers[p.worker].watch(cfg.Device.FD(), sourcePort, int32(id)); err != nil {
 		s.publish(withoutPort(next, p))
 		s.settle()
@@ -355,23 +358,32 @@ func (s *Switch) RemovePort(id PortID) error {
 		return fmt.Errorf("remove port: no port %d", id)
 	}
 	s.publish(withoutPort(old.clone(), p))
-	s.workers[p.worker].unwatch(p.device.FD())
+	s.workers[p.worker].unwatch(p.fd())
 	s.settle()
-	stats := p.stats()
-	s.retire(&stats.Drops)
-	s.FDB(p.domain).Sweep(fib.PortDest(uint16(id)))
+	for _, p := range []*port{p, old.port(p.twin)} {
+		if p != nil {
+			stats := p.stats()
+			s.retire(&stats.Drops)
+			s.FDB(p.domain).Sweep(fib.PortDest(uint16(p.id)))
+		}
+	}
+	s.filterUplinks()
 	return nil
 }
 
 // withPorts returns a copy of d with the ports that s has for it.
 func (d *domain) withPorts(s *snapshot) *domain {
 	c := *d
-	c.ports, c.attached = nil, map[netip.Addr]*port{}
+	c.ports, c.uplinks, c.isolates, c.attached = nil, nil, false, map[netip.Addr]*port{}
 	for _, p := range s.ports {
 		if p == nil || p.domain != d.id {
 			continue
 		}
 		c.ports = append(c.ports, p)
+		c.isolates = c.isolates || p.isolated
+		if p.uplink != nil {
+			c.uplinks = append(c.uplinks, p)
+		}
 		for _, a := range p.addrs {
 			c.attached[a] = p
 		}
@@ -382,7 +394,7 @@ func (d *domain) withPorts(s *snapshot) *domain {
 // withoutPort takes p out of s, which is not published yet.
 func withoutPort(s *snapshot, p *port) *snapshot {
 	next := s.clone()
-	next.ports[p.id] = nil
+	next.ports[p.id], next.ports[p.twin] = nil, nil // no port has number 0
 	next.setDomain(next.domain(p.domain).withPorts(next))
 	return next
 }
@@ -463,6 +475,7 @@ func (s *Switch) SetPeers(peers []PeerConfig) error {
 		}
 	}
 	s.publish(next)
+	s.filterUplinks()
 	s.settle()
 	for _, was := range old.peers {
 		if was != nil && next.peer(was.id) == nil {

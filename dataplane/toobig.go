@@ -94,7 +94,7 @@ func (w *worker) tellTooBig(f *frame, mtu int) drop.Reason {
 		if !w.mayTell(p.SrcAddr()) {
 			return drop.L3Big
 		}
-		index = w.composeError4(f, p, f.domain.speaker(p.DstAddr()), icmpTooBig, uint32(mtu))
+		index = w.composeError4(f, p, w.bridgedSpeaker(f, p.DstAddr()), icmpTooBig, uint32(mtu))
 	case header.TypeIPv6:
 		p, ok := header.ParseIPv6(f.l3())
 		if !ok || !mayAnswer6(p, icmpTooBig) {
@@ -104,7 +104,7 @@ func (w *worker) tellTooBig(f *frame, mtu int) drop.Reason {
 			return drop.L3Big
 		}
 		const least = 1280 // RFC 8201 section 4: a smaller one would be ignored
-		index = w.composeError6(f, p, f.domain.speaker(p.DstAddr()), icmpTooBig, uint32(max(mtu, least)))
+		index = w.composeError6(f, p, w.bridgedSpeaker(f, p.DstAddr()), icmpTooBig, uint32(max(mtu, least)))
 	default:
 		return drop.InnerBig
 	}
@@ -113,11 +113,11 @@ func (w *worker) tellTooBig(f *frame, mtu int) drop.Reason {
 	return drop.L3Big
 }
 
-// speaker returns the gateway's address of the family of dst; dst itself where
-// there is no gateway.
-func (d *domain) speaker(dst netip.Addr) netip.Addr {
-	if d.gw != nil {
-		if a := d.gw.addr(dst); a.IsValid() {
+// bridgedSpeaker returns the gateway's address of the family of dst; dst itself where
+// the sender of f sees no gateway.
+func (w *worker) bridgedSpeaker(f *frame, dst netip.Addr) netip.Addr {
+	if gw := f.domain.gw; gw != nil && !w.isOutside(f) {
+		if a := gw.addr(dst); a.IsValid() {
 			return a
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"weft/encap"
 	"weft/fib"
 	"weft/internal/offload"
+	"weft/tap"
 )
 
 const (
@@ -95,7 +96,7 @@ type outCopy struct {
 func newWorker(s *Switch, index int) (*worker, error) {
 	w := &worker{
 		sw: s, index: index, epoll: -1, wakefd: -1,
-		arena:   make([]byte, batchBytes+frameSpace),
+		arena:   make([]byte, batchBytes+frameSpace+tap.TagRoom),
 		frames:  make([]frame, 0, batchFrames),
 		made:    make([]frame, 0, maxMade),
 		space:   make([]byte, composeSpace),
@@ -190,6 +191,10 @@ func (w *worker) serve(ev *unix.EpollEvent) {
 		// An event may outlive its port; the number may even be another worker's by now.
 		if p := w.snap.port(PortID(ev.Fd)); p != nil && p.worker == w.index {
 			w.drainPort(p, ev.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0)
+		}
+	case sourceUplink:
+		if p := w.snap.port(PortID(ev.Fd)); p != nil && p.worker == w.index && p.uplink != nil {
+			w.drainUplink(p)
 		}
 	case sourceUnderlay:
 		w.drainUnderlay(w.receivers[ev.Fd], ev.Events&unix.EPOLLERR != 0)

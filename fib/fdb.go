@@ -216,6 +216,13 @@ func (t *FDB) Len() int { return int(t.size.Load()) }
 // may have changed the table already and the count not yet.
 func (t *FDB) Count(d Dest) int { return int(t.counts[d].Load()) }
 
+// Heard reports whether mac has a learned entry whose station sent a frame within
+// the last two seconds before second now. Any goroutine, no lock, no store.
+func (t *FDB) Heard(mac header.MAC, now uint32) bool {
+	s, w := t.find(mac, t.pair(mac))
+	return isLearned(w) && int32(now-t.seen[s/slots][s%slots].Load()) <= 1
+}
+
 // find returns the first slot of mac and its word, or 0 where there is none.
 func (t *FDB) find(mac header.MAC, p pair) (slot, uint64) {
 	if w := t.buckets[p.first][p.home].Load(); isOf(w, mac) {

@@ -22,6 +22,10 @@
 // Every frame crosses the descriptor behind a 10-byte virtio header (package
 // offload), so a 64 KB TCP super-frame costs one system call.
 //
+// An Uplink is the other kind of port: a link of the host, which stays the host's,
+// attached through a packet socket. InUse asks the machines behind one for an
+// address.
+//
 // What does not belong here: what a frame holds, who may send it, and
 // announcing an address (dataplane); which container gets which address, and
 // what is kept across a restart (control). Tests that need a Device but no root

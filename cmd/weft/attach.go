@@ -17,8 +17,9 @@ func attachCommand(a *app) *cobra.Command {
 		Long: `Give a container a port of a network: an interface appears in it, with an
 address, and with a default route where there is a gateway. TARGET is the
 container: docker:NAME, netns:NAME, netns:/path or pid:N; a bare name is Docker's.
-Without an address it gets the next free one of this host. What is attached
-already is left as it is.`,
+Without an address it gets the next free one of this host, with 0/0 none: then it
+finds one itself, as by DHCP behind an uplink. What is attached already is left as
+it is.`,
 		Example: `  weft attach blue netns:web
   weft attach blue netns:web 10.1.0.5/16@10.1.0.1 fd00:1::5/64
   weft attach blue docker:shop 10.1.0.7/16
@@ -35,6 +36,10 @@ already is left as it is.`,
 		at := spec.Attach{Network: args[0], Target: args[1], MAC: *mac, IfName: *ifName, AllowSpoof: *allowSpoof}
 		err := func() (err error) {
 			for _, arg := range args[2:] {
+				if arg == spec.AddressNone {
+					at.NoAddress = true
+					continue
+				}
 				addr, err := spec.ParseAddress(arg)
 				if err != nil {
 					return err

@@ -223,6 +223,9 @@ func TestCommandsAsk(t *testing.T) {
 		{"route add --file testdata/routes.txt via host2 --vrf red", "AddRoutes [10.9.0.0/16=host2,vrf=red 10.8.0.0/16=host3,vrf=red 10.7.0.0/16=host2,vrf=blue] false", "3 routes added, 0 replaced, 0 were there\n"},
 		{"route rm 10.9.0.0/16", `RemoveRoute 10.9.0.0/16 ""`, ""},
 		{"route rm --vrf red 10.9.0.0/16", `RemoveRoute 10.9.0.0/16 "red"`, ""},
+		{"uplink add lan eth0", "AddUplink lan=eth0", "lan: eth0, up, MTU 1500\n"},
+		{"uplink add lan eth0 --vlan 7 --transit", "AddUplink lan=eth0,vlan=7,transit", "lan: VLAN 7 of eth0, up, MTU 1500\n"},
+		{"uplink rm lan eth0", "RemoveUplink lan eth0", ""},
 		{"fdb add blue 02:00:00:00:00:01 peer:host2", "AddFDB blue 02:00:00:00:00:01 peer:host2", ""},
 		{"fdb rm blue 02:00:00:00:00:01", "RemoveFDB blue 02:00:00:00:00:01", ""},
 		{"fdb flush", "FlushFDB ", "flushed: 12\n"},
@@ -268,6 +271,7 @@ func TestTablesGolden(t *testing.T) {
 	show("peer", "ls")
 	show("route", "show")
 	show("route", "show", "10.9.8.7")
+	show("uplink", "ls")
 	show("fdb", "show")
 	show("drops")
 	show("export")

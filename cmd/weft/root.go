@@ -51,7 +51,7 @@ host, in the foreground; every other command asks it over its socket.`,
 	root.AddCommand(
 		runCommand(a), statusCommand(a), versionCommand(a),
 		networkCommand(a), attachCommand(a), detachCommand(a), portCommand(a), peerCommand(a),
-		routeCommand(a), fdbCommand(a), dropsCommand(a), applyCommand(a), exportCommand(a),
+		routeCommand(a), uplinkCommand(a), fdbCommand(a), dropsCommand(a), applyCommand(a), exportCommand(a),
 		benchCommand(a), demoCommand(a),
 	)
 	root.SetHelpCommand(helpCommand())

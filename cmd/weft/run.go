@@ -55,6 +55,7 @@ flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN.`,
 	flags.StringArrayVar(&o.networks, "network", nil, "network: `NAME=PREFIX`[,PREFIX6][,id=N][,gateway=ADDR]...[,vrf=NAME][,range=A-B][,mtu=N][,ageing=SECONDS]; repeatable")
 	flags.StringArrayVar(&o.peers, "peer", nil, "switch of another host: `NAME=ADDR`[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre]; repeatable")
 	flags.StringArrayVar(&o.routes, "route", nil, "route: `PREFIX=PEER|ADDR`[,vrf=NAME]; repeatable")
+	flags.StringArrayVar(&o.uplinks, "uplink", nil, "link of this host that a network is joined to: `NETWORK=DEVICE`[,vlan=N][,transit]; repeatable")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("state-dir")
 	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(spec.LogLevels, cobra.ShellCompDirectiveNoFileComp))
@@ -142,7 +143,7 @@ func serve(ctx context.Context, socket string, log *slog.Logger, open func() (co
 // runOptions are the flags of `weft run` as they stand.
 type runOptions struct {
 	config, name, stateDir, logLevel, accel string
-	local, networks, peers, routes          []string
+	local, networks, peers, routes, uplinks []string
 }
 
 // parse returns what the flags declare; given says which of them stand.
@@ -174,6 +175,7 @@ func (o *runOptions) parse(given func(flag string) bool) (c spec.Config, err err
 		parseAll("--network", o.networks, spec.ParseNetwork, c.AddNetwork),
 		parseAll("--peer", o.peers, spec.ParsePeer, c.AddPeer),
 		parseAll("--route", o.routes, spec.ParseRoute, c.AddRoute),
+		parseAll("--uplink", o.uplinks, spec.ParseUplink, c.AddUplink),
 	)
 	return c, err
 }
@@ -203,7 +205,7 @@ func layOver(file string, flags spec.Config) (cfg spec.Config, source string, er
 		return spec.Config{}, "", err
 	}
 	source = file
-	if len(flags.Networks)+len(flags.Peers)+len(flags.Routes) > 0 {
+	if len(flags.Networks)+len(flags.Peers)+len(flags.Routes)+len(flags.Uplinks) > 0 {
 		source += " or the flags of weft run"
 	}
 	cfg, err = flags.Over(cfg)

@@ -53,6 +53,12 @@ func routeRows(rs []spec.RouteStatus) []spec.RouteStatus {
 	})
 }
 
+func uplinks(us []spec.UplinkStatus) []spec.UplinkStatus {
+	return sorted(us, same, func(a, b spec.UplinkStatus) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Device, b.Device))
+	})
+}
+
 // drops keeps the order of the reasons, which is that of a frame's way.
 func drops(ds []spec.Drop) []spec.Drop {
 	return sorted(ds, same, func(a, b spec.Drop) int { return cmp.Compare(a.At, b.At) })

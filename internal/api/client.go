@@ -133,6 +133,21 @@ func (c *Client) RemoveRoute(ctx context.Context, prefix netip.Prefix, vrf strin
 	return c.do(ctx, http.MethodDelete, "/v1/routes"+query("prefix", prefix.String(), "vrf", vrf), nil, nil)
 }
 
+// Uplinks returns the uplinks, sorted by network and device.
+func (c *Client) Uplinks(ctx context.Context) (us []spec.UplinkStatus, err error) {
+	return us, c.do(ctx, http.MethodGet, "/v1/uplinks", nil, &us)
+}
+
+// AddUplink makes an uplink.
+func (c *Client) AddUplink(ctx context.Context, u spec.Uplink) (got spec.UplinkStatus, err error) {
+	return got, c.do(ctx, http.MethodPost, "/v1/uplinks", u, &got)
+}
+
+// RemoveUplink removes an uplink.
+func (c *Client) RemoveUplink(ctx context.Context, network, device string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/uplinks"+query("network", network, "device", device), nil, nil)
+}
+
 // FDB returns the entries of one network, or of all where network is empty.
 func (c *Client) FDB(ctx context.Context, network string) (es []spec.FDBEntry, err error) {
 	return es, c.do(ctx, http.MethodGet, "/v1/fdb"+query("network", network), nil, &es)

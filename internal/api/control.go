@@ -30,6 +30,10 @@ type Control interface {
 	AddRoutes(list []spec.Route, replace bool) (spec.RoutesAdded, error)
 	RemoveRoute(prefix netip.Prefix, vrf string) error
 
+	Uplinks() []spec.UplinkStatus
+	AddUplink(u spec.Uplink) (spec.UplinkStatus, error)
+	RemoveUplink(network, device string) error
+
 	FDB(network string) ([]spec.FDBEntry, error)
 	AddFDB(network, mac, to string) error
 	RemoveFDB(network, mac string) error

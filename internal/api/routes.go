@@ -114,6 +114,19 @@ var routes = []route{
 		return nil, c.RemoveRoute(prefix, r.URL.Query().Get("vrf"))
 	}},
 
+	{"GET /v1/uplinks", nil, func(c Control, r *http.Request) (any, error) { return uplinks(c.Uplinks()), nil }},
+	{"POST /v1/uplinks", nil, func(c Control, r *http.Request) (any, error) {
+		var u spec.Uplink
+		if err := decodeValid(r, &u); err != nil {
+			return nil, err
+		}
+		return c.AddUplink(u)
+	}},
+	{"DELETE /v1/uplinks", []string{"network", "device"}, func(c Control, r *http.Request) (any, error) {
+		q := r.URL.Query()
+		return nil, c.RemoveUplink(q.Get("network"), q.Get("device"))
+	}},
+
 	{"GET /v1/fdb", []string{"network"}, func(c Control, r *http.Request) (any, error) {
 		got, err := c.FDB(r.URL.Query().Get("network"))
 		return fdb(got), err

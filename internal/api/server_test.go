@@ -79,7 +79,7 @@ func ask(t *testing.T, socket, method, path, body string) (int, string) {
 func TestJSONGolden(t *testing.T) {
 	socket := start(t, &fake{})
 	var got bytes.Buffer
-	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/fdb", "/v1/drops"} {
+	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/uplinks", "/v1/fdb", "/v1/drops"} {
 		code, body := ask(t, socket, "GET", path, "")
 		fmt.Fprintf(&got, "%s %d\n", path, code)
 		if err := json.Indent(&got, []byte(body), "", "  "); err != nil {

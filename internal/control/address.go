@@ -10,8 +10,8 @@ import (
 )
 
 // chooseAddresses returns the addresses of a new endpoint of n: those that are
-// asked for, when they lie in the network and nobody has them, else the next
-// free one of each prefix.
+// asked for, when they lie in the network and nobody has them, the machines
+// behind an uplink neither, else the next free one of each prefix.
 func (c *Controller) chooseAddresses(n *network, asked []spec.Address) ([]netip.Prefix, error) {
 	pools, err := c.pools(n)
 	if err != nil {
@@ -28,12 +28,12 @@ func (c *Controller) chooseAddresses(n *network, asked []spec.Address) ([]netip.
 		list = append(list, a.Prefix)
 	}
 	if len(asked) > 0 {
-		return list, nil
+		return list, c.checkUnheld(n, list)
 	}
 	for i, pool := range pools {
-		a, err := pool.Next()
+		a, err := c.nextUnheld(n, pool)
 		if err != nil {
-			return nil, fmt.Errorf("network %q: %w: widen its range with weft network set %s, or detach what is not needed", n.Name, err, n.Name)
+			return nil, err
 		}
 		list = append(list, netip.PrefixFrom(a, n.Prefixes[i].Bits()))
 	}

@@ -75,6 +75,7 @@ type Controller struct {
 	desired
 	domains   map[string]domain // what the switch knows of the networks, by name
 	endpoints map[endpointKey]*endpoint
+	uplinks   map[uplinkKey]*uplink
 	statics   []staticRecord
 	leaving   []endpointRecord // whose TAPs are being removed
 	links     linkMTUs         // as last seen
@@ -178,7 +179,7 @@ func (c *Controller) start() (err error) {
 	if err != nil {
 		return err
 	}
-	c.desired, c.statics = m.desired, old.Static
+	c.desired, c.uplinks, c.statics = m.desired, m.uplinks, old.Static
 	c.lookAtLink()
 	if err := c.publish(); err != nil {
 		return err
@@ -190,6 +191,7 @@ func (c *Controller) start() (err error) {
 	c.removeLeaving(old.Leaving)
 	c.restorePeerStatics()
 	c.restore(old.Endpoints)
+	c.followUplinks()
 	c.followDeclared(old.Networks)
 	if err := c.save(); err != nil { // frames flow all the same; status says so
 		c.log.Error("state was not written", "err", err)
@@ -197,6 +199,7 @@ func (c *Controller) start() (err error) {
 	c.tidy()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
+	c.running.Go(c.watchLinks) // ends with done
 	if c.opt.Docker != nil {
 		c.running.Go(c.followContainers) // ends with done
 	}
@@ -240,6 +243,11 @@ func (c *Controller) Close() error {
 		ep.stopAnnouncing()
 		if ep.dev != nil {
 			err = both(err, ep.dev.Close())
+		}
+	}
+	for _, u := range c.uplinks {
+		if u.link != nil {
+			err = both(err, u.link.Close())
 		}
 	}
 	if c.under != nil {
@@ -315,7 +323,7 @@ func (c *Controller) save() error {
 
 // state returns what is to outlive the daemon, in an order that depends on nothing else.
 func (c *Controller) state() *state {
-	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving}
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Uplinks: []uplinkRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving}
 	for _, name := range sortedKeys(c.networks) {
 		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
 	}
@@ -326,6 +334,9 @@ func (c *Controller) state() *state {
 		c.routesSaved = c.routes.encode()
 	}
 	s.Routes = c.routesSaved
+	for _, u := range c.uplinkList() {
+		s.Uplinks = append(s.Uplinks, uplinkRecord{u.Uplink, u.origin})
+	}
 	for _, ep := range c.endpointList() {
 		s.Endpoints = append(s.Endpoints, ep.endpointRecord)
 	}

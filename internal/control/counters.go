@@ -105,6 +105,11 @@ func (c *Controller) Drops() []spec.Drop {
 			add(p.name, counts)
 		}
 	}
+	for u, name := range c.uplinkNames() {
+		if u.link != nil {
+			add(name, c.sw.PortStats(u.port).Drops)
+		}
+	}
 	for _, name := range sortedKeys(c.peers) {
 		add(name, c.sw.PeerStats(c.peers[name].id).Drops)
 	}

@@ -84,6 +84,7 @@ func (c *Controller) degraded() []spec.Degraded {
 	for _, p := range c.namedPorts() {
 		c.degradedPort(p, add)
 	}
+	c.degradedUplinks(add)
 	c.degradedTroubles(add)
 	for _, name := range sortedKeys(c.peers) {
 		p := c.peers[name]

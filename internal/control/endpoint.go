@@ -86,6 +86,9 @@ func (c *Controller) portName(ep *endpoint) string { return portNames(c.endpoint
 // differs says what of a, which may leave things open, is not as ep has it.
 func (ep *endpoint) differs(a spec.Attach) error {
 	const cure = "detach it first to change that"
+	if a.NoAddress && len(ep.Addresses) > 0 {
+		return fmt.Errorf("it is attached with address %v, not without: %s", ep.Addresses, cure)
+	}
 	if len(a.Addresses) > 0 {
 		want := make([]string, len(a.Addresses))
 		for i, addr := range a.Addresses {
@@ -141,8 +144,10 @@ func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.
 		ep.MTU = c.mtu(n)
 	}
 	var err error
-	if ep.Addresses, err = c.chooseAddresses(n, a.Addresses); err != nil {
-		return nil, err
+	if !a.NoAddress {
+		if ep.Addresses, err = c.chooseAddresses(n, a.Addresses); err != nil {
+			return nil, err
+		}
 	}
 	if least := leastMTU(ep.Addresses); ep.MTU < least {
 		return nil, fmt.Errorf("MTU %d is too small for its addresses: at least %d is needed", ep.MTU, least)
@@ -152,7 +157,11 @@ func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.
 		return nil, err
 	}
 	if ep.MAC == 0 {
-		ep.MAC = defaultMAC(n.ID, ep.Addresses[0].Addr(), c.opt.Config.Name, t.text)
+		var first netip.Addr
+		if len(ep.Addresses) > 0 {
+			first = ep.Addresses[0].Addr()
+		}
+		ep.MAC = defaultMAC(n.ID, first, c.opt.Config.Name, t.text)
 	}
 	if err := c.checkMAC(n, ep.MAC); err != nil {
 		return nil, err
@@ -176,6 +185,9 @@ func (c *Controller) checkMAC(n *network, mac header.MAC) error {
 		if ep.MAC == mac {
 			return fmt.Errorf("MAC %s is that of port %s in network %q: %s", mac, c.portName(ep), n.Name, cure)
 		}
+	}
+	if u := c.hasLinkMAC(n.Name, mac); u != nil {
+		return fmt.Errorf("MAC %s is that of link %s, which network %q has as uplink: %s", mac, u.Device, n.Name, cure)
 	}
 	for _, s := range c.statics {
 		if s.Network == n.Name && s.MAC == mac {

@@ -56,6 +56,11 @@ func (c *Controller) namesByID() (map[dataplane.PortID]string, map[encap.PeerID]
 			ports[ep.port] = name
 		}
 	}
+	for u, name := range c.uplinkNames() {
+		if u.link != nil {
+			ports[u.port], ports[c.sw.HostSide(u.port)] = name, name
+		}
+	}
 	for name, p := range c.peers {
 		peers[p.id] = name
 	}
@@ -140,6 +145,15 @@ func (c *Controller) staticTo(n *network, mac header.MAC, to string) (s staticRe
 		}
 		return s, dest, nil
 	}
+	for u, name := range c.uplinkNames() {
+		if name == to && u.Network == n.Name {
+			s.Target = u.target()
+			if u.link != nil {
+				dest = fib.PortDest(uint16(u.port))
+			}
+			return s, dest, nil
+		}
+	}
 	return s, 0, fmt.Errorf("network %q has no port %q: weft port ls shows its ports; a peer is written peer:NAME", n.Name, to)
 }
 
@@ -149,6 +163,9 @@ func (c *Controller) checkAttached(n *network, mac header.MAC, cure string) erro
 		if ep.MAC == mac {
 			return fmt.Errorf("MAC %s is that of port %s in network %q: %s", mac, c.portName(ep), n.Name, cure)
 		}
+	}
+	if u := c.hasLinkMAC(n.Name, mac); u != nil {
+		return fmt.Errorf("MAC %s is that of this host itself, on uplink %s of network %q: %s", mac, u.Device, n.Name, cure)
 	}
 	return nil
 }
@@ -245,6 +262,11 @@ func (c *Controller) staticName(s staticRecord) string {
 	}
 	for ep, name := range portNames(c.endpointList()) {
 		if ep.Network == s.Network && ep.Target == s.Target {
+			return name
+		}
+	}
+	for u, name := range c.uplinkNames() {
+		if u.Network == s.Network && u.target() == s.Target {
 			return name
 		}
 	}

@@ -27,6 +27,10 @@ func (c *Controller) follow(was spec.Network, next *network, in desired, mtu boo
 	names := portNames(c.endpointList())
 	places := make([]*place, len(eps))
 	for i, ep := range eps {
+		if len(ep.Addresses) == 0 { // attached without any
+			places[i] = &place{rec: ep.endpointRecord}
+			continue
+		}
 		places[i] = moved(was, next, ep.endpointRecord)
 		if len(places[i].addrs)+len(places[i].free) == 0 {
 			return nil, fmt.Errorf("network %q: port %s has %v alone and would be left without an address: detach it, or keep that prefix", next.Name, names[ep], ep.Addresses)

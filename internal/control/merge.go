@@ -23,13 +23,14 @@ import (
 // cut off by an edit of a file, nor may a declaration be ignored.
 type merged struct {
 	desired
-	notes []string
+	uplinks map[uplinkKey]*uplink
+	notes   []string
 }
 
 // merge finds out what there is. It changes nothing but its result. own are the
 // addresses of this host.
 func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merged, error) {
-	m := &merged{desired: desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: newRouteTable()}}
+	m := &merged{desired: desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: newRouteTable()}, uplinks: map[uplinkKey]*uplink{}}
 	for _, n := range cfg.Networks {
 		if err := m.declareNetwork(n); err != nil {
 			return nil, cfg.At(n.Line, source, err)
@@ -52,6 +53,10 @@ func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merge
 		return nil, err
 	}
 	m.keepRoutes(old.routes, source)
+	if err := m.declareUplinks(cfg, source); err != nil {
+		return nil, err
+	}
+	m.keepUplinks(old.Uplinks, source)
 	return m, m.numberPeers()
 }
 

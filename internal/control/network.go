@@ -100,6 +100,9 @@ func (c *Controller) mtuIn(d desired, n *network) int {
 	if n.MTU != 0 {
 		return n.MTU
 	}
+	if mtu := c.uplinkMTU(n.Name); mtu != 0 && c.isAlone(n.Name) {
+		return max(mtu, leastMTU(n.Prefixes))
+	}
 	mtu := c.links.first - c.under.Overhead(false)
 	for _, p := range d.peers {
 		if p.shares(n.Name, d.networks) {

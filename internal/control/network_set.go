@@ -151,6 +151,11 @@ func (c *Controller) RemoveNetwork(name string, force bool) error {
 	if err := c.checkUnused(n, force); err != nil {
 		return err
 	}
+	for _, u := range c.uplinksOf(name) {
+		if err := c.removeUplink(u); err != nil {
+			return fmt.Errorf("remove network %q: %w", name, err)
+		}
+	}
 	for _, ep := range c.endpointsOf(name) {
 		if err := c.detach(ep); err != nil {
 			return fmt.Errorf("remove network %q: %w", name, err)
@@ -193,6 +198,9 @@ func (c *Controller) checkUnused(n *network, force bool) error {
 	if len(ports) > 0 {
 		slices.Sort(ports)
 		return fmt.Errorf("network %q has %d ports (%s): detach them, or use --force", n.Name, len(ports), strings.Join(ports, ", "))
+	}
+	if list := c.uplinksOf(n.Name); len(list) > 0 {
+		return fmt.Errorf("network %q has uplink %s: remove it with weft uplink rm %s %s, or use --force", n.Name, list[0].Device, n.Name, list[0].Device)
 	}
 	for _, name := range sortedKeys(c.peers) {
 		if slices.Contains(c.peers[name].Networks, n.Name) {

@@ -95,7 +95,7 @@ func (c *Controller) domainConfig(n *network, largest int) dataplane.DomainConfi
 		cfg.VRF = key
 	}
 	for _, name := range sortedKeys(c.peers) {
-		if p := c.peers[name]; p.shares(n.Name, c.networks) {
+		if p := c.peers[name]; p.shares(n.Name, c.networks) && !c.isAlone(n.Name) {
 			cfg.Peers = append(cfg.Peers, p.id)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"weft/encap"
 	"weft/encap/encaptest"
+	"weft/internal/header"
 	"weft/internal/offload"
 	"weft/internal/spec"
 	"weft/tap"
@@ -36,13 +37,16 @@ type rig struct {
 	mu         sync.Mutex // guards the following
 	inode      uint64
 	containers map[string]*container // by path
-	started    map[int]uint64        // start times of processes
+	links      map[string]*fakeLink
+	onLAN      map[netip.Addr]header.MAC // who has which address behind every link
+	started    map[int]uint64            // start times of processes
 	failCreate error
 	failReopen error
 	onCreate   func() error
 	failChange func(tap.Namespace, tap.Config) error // called with mu held
 	changes    int                                   // calls of change
 	slow       chan struct{}                         // where not nil, create waits for it
+	failOpen   error                                 // of an uplink
 }
 
 // container is a namespace.
@@ -136,7 +140,11 @@ func (r *rig) system() system {
 			}
 			return f.dropped, nil
 		},
-		change: r.change,
+		change:     r.change,
+		link:       r.link,
+		openUplink: r.openUplink,
+		inUse:      r.inUse,
+		watchLinks: func(changed chan<- string, done <-chan struct{}) error { return nil },
 	}
 }
 
@@ -289,6 +297,12 @@ func (r *rig) tryOpen(declare ...string) (*Controller, error) {
 			cfg.Peers = append(cfg.Peers, mustPeer(r.t, list))
 		case "route":
 			cfg.Routes = append(cfg.Routes, mustRoute(r.t, list))
+		case "uplink":
+			u, err := spec.ParseUplink(list)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			cfg.Uplinks = append(cfg.Uplinks, u)
 		default:
 			r.t.Fatalf("declare %q", d)
 		}

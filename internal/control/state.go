@@ -25,9 +25,10 @@ import (
 //	1  networks, peers, endpoints, static_fdb
 //	2  routes
 //	3  leaving, and former of endpoints; routes by next hop; Docker containers
+//	4  uplinks
 //
 // What is missing in an older one reads as empty, which is what it means.
-const stateVersion = 3
+const stateVersion = 4
 
 // oldestState is the first version that is still read.
 const oldestState = 1
@@ -43,6 +44,7 @@ type state struct {
 	Networks  []networkRecord  `json:"networks"`
 	Peers     []peerRecord     `json:"peers"`
 	Routes    json.RawMessage  `json:"routes"` // to be written: what routeTable.encode returns
+	Uplinks   []uplinkRecord   `json:"uplinks"`
 	Endpoints []endpointRecord `json:"endpoints"`
 	Static    []staticRecord   `json:"static_fdb"`
 	Leaving   []endpointRecord `json:"leaving,omitempty"` // whose TAPs are being removed
@@ -63,6 +65,11 @@ type peerRecord struct {
 type routeRecord struct {
 	Route  spec.Route `json:"route"` // with its vrf, and a peer by its name
 	Origin string     `json:"origin"`
+}
+
+type uplinkRecord struct {
+	Uplink spec.Uplink `json:"uplink"`
+	Origin string      `json:"origin"`
 }
 
 // endpointRecord is a container's place in a network.

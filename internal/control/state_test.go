@@ -30,6 +30,10 @@ func sampleState() *state {
 			{Origin: byAPI, Route: spec.Route{Prefix: netip.MustParsePrefix("fd40::/64"), Via: "fd00::9", VRF: "v"}},
 			{Origin: declared, Route: spec.Route{Prefix: netip.MustParsePrefix("10.40.0.0/16"), Via: "h2", VRF: "v"}},
 		},
+		Uplinks: []uplinkRecord{
+			{Origin: declared, Uplink: spec.Uplink{Network: "blue", Device: "eth0", VLAN: 7}},
+			{Origin: byAPI, Uplink: spec.Uplink{Network: "red", Device: "eth1", Transit: true}},
+		},
 		Endpoints: []endpointRecord{{
 			Network: "blue", Target: "pid:4711", IfName: "eth1", MAC: 0x0261fb88fee5, MTU: 1400,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.5/24"), netip.MustParsePrefix("fd00::5/64")},
@@ -97,6 +101,7 @@ func TestStateOlderVersions(t *testing.T) {
 				}
 				got.routes = sampleState().routes
 			}
+			got.Uplinks = sampleState().Uplinks
 			got.Leaving, got.Endpoints[0].Former = sampleState().Leaving, sampleState().Endpoints[0].Former
 			if err := s.save(got); err != nil {
 				t.Fatal(err)

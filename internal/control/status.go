@@ -45,6 +45,10 @@ func (c *Controller) Ports() []spec.PortStatus {
 	for _, p := range c.namedPorts() {
 		list = append(list, c.portStatus(p.ep, p.name))
 	}
+	for u, name := range c.uplinkNames() {
+		list = append(list, c.uplinkPort(u, name))
+	}
+	slices.SortFunc(list, func(a, b spec.PortStatus) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 

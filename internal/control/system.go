@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"weft/encap"
+	"weft/internal/header"
 	"weft/tap"
 )
 
@@ -27,6 +28,11 @@ type system struct {
 	removeIn  func(ns tap.Namespace, ifName string) error
 	dropped   func(ns tap.Namespace, ifName string) (uint64, error) // by the kernel, since the TAP was made
 	change    func(ns tap.Namespace, from, to tap.Config) error
+
+	link       func(name string) (tap.LinkState, error) // of this host
+	openUplink func(name string, s tap.LinkState, vlan int) (*tap.Uplink, error)
+	inUse      func(name string, s tap.LinkState, vlan int, from header.MAC, addrs []netip.Addr) (map[netip.Addr]header.MAC, error)
+	watchLinks func(changed chan<- string, done <-chan struct{}) error
 }
 
 // machine is the real one.
@@ -45,6 +51,11 @@ var machine = system{
 	removeIn:  tap.Remove,
 	dropped:   tap.Stats,
 	change:    tap.Change,
+
+	link:       tap.LookupLink,
+	openUplink: tap.OpenUplink,
+	inUse:      tap.InUse,
+	watchLinks: subscribeLinks,
 }
 
 // isGone asks the kernel whether the TAP behind d is still there.

@@ -39,13 +39,24 @@ func (c *Controller) troubleFound(e dataplane.Event) {
 	t := trouble{what: "network " + network}
 	if e.Kind == dataplane.EventLoop {
 		t.what = at
-		t.why = fmt.Sprintf("blocked, since it is part of a loop in network %q: what leaves by %s comes back by it: do not bridge the two in a container", network, other)
+		t.why = fmt.Sprintf("blocked, since it is part of a loop in network %q: what leaves by %s comes back by it: %s", network, other, c.loopCure(e))
 	} else {
 		t.why = fmt.Sprintf("MAC %s is used in two places, %s and %s: give one of them another", e.MAC, at, other)
 	}
 	if c.faults.noteTrouble(t, time.Now()) {
 		c.log.Warn("trouble found", "network", network, "at", t.what, "reason", t.why)
 	}
+}
+
+// loopCure says how to open a loop. mu is held.
+func (c *Controller) loopCure(e dataplane.Event) string {
+	switch up := c.uplinkAt(dataplane.PortID(e.At.ID())); {
+	case up != nil && e.Other.IsPeer():
+		return fmt.Sprintf("both hosts join the network to one LAN and use peers; only one of them may have --transit: weft uplink rm %s %s", up.Network, up.Device)
+	case up != nil:
+		return fmt.Sprintf("the network is joined twice to one LAN: weft uplink rm %s %s", up.Network, up.Device)
+	}
+	return "do not bridge the two in a container"
 }
 
 // placeName names a port or a peer. mu is held.

@@ -37,6 +37,7 @@ func (c *Controller) look() {
 	if err := c.publish(); err != nil { // the MTU of networks that leave it open may be another
 		c.log.Error("switch does not follow the underlay's MTU", "err", err)
 	}
+	c.followUplinks()
 	c.locked(func() {
 		c.faults.noteOverflow(c.sw.Drops()[drop.RxOverflow], time.Now())
 		for _, name := range sortedKeys(c.peers) {

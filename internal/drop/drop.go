@@ -38,6 +38,7 @@ const (
 	L2Spoof     // speaks for another's address, or as a DHCP server or router
 	L2Limit     // port may learn no more addresses
 	L2Storm     // flooding limit of the port, or a loop blocks it
+	L2Isolated  // from an isolated port to an isolated port
 	L2NoPort    // nowhere to go: no other port or peer in the domain
 
 	L3Header
@@ -76,7 +77,7 @@ var names = [numReasons]string{
 	GREKey: "gre_key", GRESeqOld: "gre_seq_old", GREPeer: "gre_peer", GREFrag: "gre_frag", GRELoop: "gre_loop",
 	InnerRunt: "inner_runt", InnerBig: "inner_big", InnerSourceMAC: "inner_smac", InnerVLAN: "inner_vlan", ECNCE: "ecn_ce",
 	L2SourceMAC: "l2_smac", L2LinkLocal: "l2_linklocal", L2Self: "l2_self", L2Split: "l2_split", L2Spoof: "l2_spoof",
-	L2Limit: "l2_limit", L2Storm: "l2_storm", L2NoPort: "l2_noport",
+	L2Limit: "l2_limit", L2Storm: "l2_storm", L2NoPort: "l2_noport", L2Isolated: "l2_isolated",
 	L3Header: "l3_hdr", L3Checksum: "l3_csum", L3Source: "l3_src", L3Dest: "l3_dst", L3TTL: "l3_ttl",
 	L3NoRoute: "l3_noroute", L3Reject: "l3_reject", L3Neighbour: "l3_neigh", L3Big: "l3_big", L3Options: "l3_opt",
 	L3L2Broadcast: "l3_l2bcast", L3RateLimited: "l3_ratelimited", L3Fragment: "l3_frag", ARPBad: "arp_bad", NDBad: "nd_bad",

@@ -62,3 +62,15 @@ func (h Header) IsGSO() bool { return h.GSOType&^GSOECN != GSONone }
 
 // NeedsCsum reports whether the L4 checksum is still to be completed.
 func (h Header) NeedsCsum() bool { return h.Flags&FlagNeedsCsum != 0 }
+
+// Shift returns h for a frame that grew by n bytes before its L3 header: a VLAN
+// tag, put in, or taken out where n is negative.
+func (h Header) Shift(n int) Header {
+	if h.NeedsCsum() {
+		h.CsumStart = uint16(int(h.CsumStart) + n)
+	}
+	if h.HdrLen != 0 {
+		h.HdrLen = uint16(int(h.HdrLen) + n)
+	}
+	return h
+}

@@ -13,6 +13,9 @@ import (
 // DefaultIfName is the interface's name inside a container that asked for none.
 const DefaultIfName = "eth1"
 
+// AddressNone is what stands for no address, as with pipework.
+const AddressNone = "0/0"
+
 // IfNameMax is the greatest length of an interface's name (IFNAMSIZ less its NUL).
 const IfNameMax = 15
 
@@ -28,6 +31,9 @@ func (a *Attach) Validate() error {
 	}
 	if err := a.validateAddresses(); err != nil {
 		return err
+	}
+	if a.NoAddress && len(a.Addresses) > 0 {
+		return fmt.Errorf("address %s beside %s, which means none: choose one of the two", a.Addresses[0], AddressNone)
 	}
 	if a.MAC != "" {
 		if _, err := ParseMAC(a.MAC); err != nil {

@@ -142,6 +142,11 @@ func (c Config) Over(file Config) (Config, error) {
 			return Config{}, sum.At(r.Line, "", err)
 		}
 	}
+	for _, u := range laidOver(c.Uplinks, file.Uplinks, func(u Uplink) string { return u.Network + " " + u.Device }) {
+		if err := sum.AddUplink(u); err != nil {
+			return Config{}, sum.At(u.Line, "", err)
+		}
+	}
 	return sum, nil
 }
 

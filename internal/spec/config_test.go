@@ -132,7 +132,7 @@ func TestParseConfigEmpty(t *testing.T) {
 
 func TestParseConfigRefuses(t *testing.T) {
 	tests := []struct{ name, in, want string }{
-		{"unknown field", "name: a\nnetwork: []\n", `f:2: field "network" is not known; the fields are name, local, state-dir, log-level, accel, networks, peers, routes`},
+		{"unknown field", "name: a\nnetwork: []\n", `f:2: field "network" is not known; the fields are name, local, state-dir, log-level, accel, networks, peers, routes, uplinks`},
 		{"unknown field of a network", "networks:\n- name: a\n  prefixes: 10.0.0.0/8\n  vlan: 3\n",
 			`f:4: network "a": field "vlan" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing`},
 		{"unknown field of a peer", "peers:\n- name: a\n  address: 10.0.0.1\n  keyless: true\n", `f:4: peer "a": field "keyless" is not known; the fields are name, address, networks, key, csum, seq, encap`},
@@ -160,7 +160,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"scalar for a list", "networks: blue\n", `f:1: want a list here, each item behind a '-'`},
 		{"mapping for a list", "peers: {a: 10.0.0.1}\n", `f:1: want a list here, each item behind a '-'`},
 		{"scalar for a mapping", "networks:\n- blue=10.0.0.0/8\n", `f:2: network "": network is a mapping of fields; they are name, prefixes, id, gateway, vrf, range, mtu, ageing`},
-		{"list at the top", "- a\n", `f:1: the configuration is a mapping of fields; they are name, local, state-dir, log-level, accel, networks, peers, routes`},
+		{"list at the top", "- a\n", `f:1: the configuration is a mapping of fields; they are name, local, state-dir, log-level, accel, networks, peers, routes, uplinks`},
 		{"null in a list", "local: [10.0.0.1, ~]\n", `f:1: local: want a single value here`},
 		{"two documents", "name: a\n---\nname: b\n", `f:2: a second document starts; a configuration is one document`},
 		{"two documents, the second broken", "name: a\n---\n{", `f:3: not YAML: did not find expected node content`},
@@ -173,7 +173,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"accel", "accel: on\n", `f:1: accel "on" is not known; it is one of auto, off`},
 		{"log level", "log-level: loud\n", `f:1: log level "loud" is not known; it is one of debug, info, warn, error`},
 		{"host name", "name: Host\n", `f:1: name "Host": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
-		{"merge key", "base: &b {name: a}\n<<: *b\n", `f:1: field "base" is not known; the fields are name, local, state-dir, log-level, accel, networks, peers, routes`},
+		{"merge key", "base: &b {name: a}\n<<: *b\n", `f:1: field "base" is not known; the fields are name, local, state-dir, log-level, accel, networks, peers, routes, uplinks`},
 		{"unknown anchor", "networks: *x\n", `f:1: not YAML: unknown anchor 'x' referenced`},
 	}
 	for _, tt := range tests {

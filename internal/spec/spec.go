@@ -64,9 +64,10 @@ type Attach struct {
 	Network    string    `json:"network"`
 	Target     string    `json:"target"` // netns:NAME, netns:/path, pid:N
 	Addresses  []Address `json:"addresses,omitempty"`
-	MAC        string    `json:"mac,omitempty"`    // xx:xx:xx:xx:xx:xx or U:STRING as pipework has it; empty: derived
-	IfName     string    `json:"ifname,omitempty"` // empty: eth1
-	MTU        int       `json:"mtu,omitempty"`    // 0: the network's
+	NoAddress  bool      `json:"no_address,omitempty"` // none is given out: the container finds one itself, as by DHCP
+	MAC        string    `json:"mac,omitempty"`        // xx:xx:xx:xx:xx:xx or U:STRING as pipework has it; empty: derived
+	IfName     string    `json:"ifname,omitempty"`     // empty: eth1
+	MTU        int       `json:"mtu,omitempty"`        // 0: the network's
 	AllowSpoof bool      `json:"allow_spoof,omitempty"`
 	Line       int       `json:"-"` // in the file that is applied; 0: from elsewhere
 }
@@ -88,6 +89,7 @@ type Config struct {
 	Networks []Network    `yaml:"networks,omitempty"`
 	Peers    []Peer       `yaml:"peers,omitempty"`
 	Routes   []Route      `yaml:"routes,omitempty"`
+	Uplinks  []Uplink     `yaml:"uplinks,omitempty"`
 
 	// What a file for `weft run` must not have, and one for `weft apply` may.
 	Attachments []Attach `yaml:"attachments,omitempty"`

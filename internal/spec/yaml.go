@@ -17,7 +17,7 @@ import (
 // of an option list.
 
 var (
-	configFields  = []string{"name", "local", "state-dir", "log-level", "accel", "networks", "peers", "routes"}
+	configFields  = []string{"name", "local", "state-dir", "log-level", "accel", "networks", "peers", "routes", "uplinks"}
 	networkFields = []string{"name", "prefixes", "id", "gateway", "vrf", "range", "mtu", "ageing"}
 	peerFields    = []string{"name", "address", "networks", "key", "csum", "seq", "encap"}
 	routeFields   = []string{"prefix", "via", "vrf"}
@@ -115,6 +115,15 @@ func (c *Config) setField(key string, n *yaml.Node) error {
 			}
 			r.Line = n.Line
 			return c.AddRoute(r)
+		})
+	case "uplinks":
+		return eachItem(n, func(n *yaml.Node) error {
+			var u Uplink
+			if err := parseObject(n, "uplink", uplinkFields, u.set, &u.Device, u.validate); err != nil {
+				return err
+			}
+			u.Line = n.Line
+			return c.AddUplink(u)
 		})
 	case "attachments":
 		return eachItem(n, func(n *yaml.Node) error {

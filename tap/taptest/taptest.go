@@ -38,15 +38,7 @@ type Container struct {
 // New returns a Device and its other end. Both are closed when the test ends.
 func New(t testing.TB) (*tap.Device, *Container) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatalf("make device in memory: %v", err)
-	}
-	for _, fd := range fds {
-		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, queueBytes) != nil {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, queueBytes) // the kernel bounds it
-		}
-	}
+	fds := socketpair(t)
 	d, c := tap.FromSocket(fds[0]), &Container{t: t, fd: fds[1]}
 	t.Cleanup(func() {
 		c.Close()

@@ -1,0 +1,242 @@
+package control
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"weft/internal/header"
+	"weft/internal/spec"
+	"weft/tap"
+)
+
+// aLink is a link of the rig's host that is up.
+func aLink(index, mtu int) tap.LinkState {
+	return tap.LinkState{Index: index, MAC: header.MAC(0x02_aa_00_00_00_00 + index), MTU: mtu, Up: true, Carrier: true}
+}
+
+func (r *rig) uplink(c *Controller, list string) spec.UplinkStatus {
+	r.t.Helper()
+	u, err := spec.ParseUplink(list)
+	if err == nil {
+		var got spec.UplinkStatus
+		if got, err = c.AddUplink(u); err == nil {
+			return got
+		}
+	}
+	r.t.Fatal(err)
+	return spec.UplinkStatus{}
+}
+
+func TestUplinkOfController(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	r.container("/run/netns/a")
+	c := r.open("network n=10.1.0.0/24", "peer h2=192.0.2.2")
+	if got := c.Networks()[0].MTU; got != 1450 {
+		t.Errorf("MTU %d before, want that of the underlay less 50", got)
+	}
+	got := r.uplink(c, "n=eth0")
+	want := spec.UplinkStatus{Network: "n", Device: "eth0", Port: "eth0", MAC: 0x02_aa_00_00_00_03, MTU: 1500, Up: true, Origin: "api"}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if again := r.uplink(c, "n=eth0"); again != want {
+		t.Errorf("again: %+v", again)
+	}
+	if got := c.Networks()[0].MTU; got != 1500 {
+		t.Errorf("MTU %d, want the link's", got)
+	}
+	if cfg := c.domains["n"].cfg; len(cfg.Peers) != 0 {
+		t.Errorf("the network uses its peers %v beside an uplink", cfg.Peers)
+	}
+	a := r.attach(c, ask(t, "n", "netns:a"))
+	ports := c.Ports()
+	if len(ports) != 2 || ports[0].Name != "a" || ports[1].Name != "eth0" || ports[1].Kind != "uplink" || !ports[1].Up {
+		t.Errorf("ports %+v", ports)
+	}
+	r.tap("/run/netns/a", "eth1").inside.Drain()
+	lan := r.links["eth0"].lan
+	lan.Drain()
+
+	// A static entry leads to the LAN, also after a restart.
+	if err := c.AddFDB("n", "02:00:00:00:00:77", "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, c.AddFDB("n", "02:aa:00:00:00:03", "eth0"), "this host itself")
+	r.close(c)
+	c = r.open("network n=10.1.0.0/24", "peer h2=192.0.2.2")
+	if us := c.Uplinks(); len(us) != 1 || us[0] != want {
+		t.Errorf("after a restart: %+v", us)
+	}
+	rows, _ := c.FDB("n")
+	places := map[string]string{}
+	for _, e := range rows {
+		places[e.MAC.String()] = e.Port + " " + e.Kind
+	}
+	for mac, place := range map[string]string{"02:aa:00:00:00:03": "eth0 attached", "02:00:00:00:00:77": "eth0 static", a.MAC.String(): "a attached"} {
+		if places[mac] != place {
+			t.Errorf("FDB has %s at %q, want %q", mac, places[mac], place)
+		}
+	}
+	for range 2 { // the second time it is gone already
+		if err := c.RemoveUplink("n", "eth0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if us, rows := c.Uplinks(), c.statics; len(us) != 0 || len(rows) != 0 {
+		t.Errorf("left are %+v, %+v", us, rows)
+	}
+	if cfg := c.domains["n"].cfg; len(cfg.Peers) != 1 {
+		t.Error("the network has no peer again")
+	}
+}
+
+func TestUplinkTransitUsesPeers(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 9000))
+	c := r.open("network n=10.1.0.0/24", "peer h2=192.0.2.2")
+	r.uplink(c, "n=eth0,transit")
+	if cfg := c.domains["n"].cfg; len(cfg.Peers) != 1 {
+		t.Error("a transit network does not use its peers")
+	}
+	if got := c.Networks()[0].MTU; got != 1450 {
+		t.Errorf("MTU %d, want what fits the peers", got)
+	}
+}
+
+// A link that goes and comes takes its uplink along; another under its name is
+// taken up anew.
+func TestUplinkFollows(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	c := r.open("network n=10.1.0.0/24")
+	r.uplink(c, "n=eth0")
+	look := func(up bool, reason string, degraded int) {
+		t.Helper()
+		c.lookAtUplinks()
+		u := c.Uplinks()[0]
+		if u.Up != up || !strings.Contains(u.Reason, reason) {
+			t.Errorf("up %t, reason %q; want %t, %q", u.Up, u.Reason, up, reason)
+		}
+		if d := c.Status().Degraded; len(d) != degraded || degraded > 0 && (d[0].What != "port eth0" || !strings.Contains(d[0].Why, reason)) {
+			t.Errorf("degraded: %+v", d)
+		}
+	}
+	s := aLink(3, 1500)
+	s.Carrier = false
+	r.setLink("eth0", s)
+	look(false, "no carrier", 1)
+	s.Up = false
+	r.setLink("eth0", s)
+	look(false, "ip link set eth0 up", 1)
+	r.removeLink("eth0")
+	look(false, "no such link", 1)
+	r.setLink("eth0", aLink(9, 1400))
+	look(true, "", 0)
+	if u := c.Uplinks()[0]; u.MTU != 1400 || u.MAC != 0x02_aa_00_00_00_09 || c.Networks()[0].MTU != 1400 {
+		t.Errorf("the new link: %+v, network %+v", u, c.Networks()[0])
+	}
+	r.setLink("eth0", aLink(9, 1300))
+	look(true, "", 0)
+	if n := c.Networks()[0]; n.MTU != 1300 {
+		t.Errorf("MTU %d does not follow", n.MTU)
+	}
+	r.close(c)
+	r.removeLink("eth0")
+	c = r.open("network n=10.1.0.0/24") // starts all the same
+	look(false, "no such link", 1)
+}
+
+// Declared uplinks hold against those of commands, and nothing but the
+// declaration removes them.
+func TestUplinkDeclared(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	r.setLink("eth1", aLink(4, 1500))
+	c := r.open("network n=10.1.0.0/24", "network m=10.2.0.0/24", "uplink n=eth0,vlan=5")
+	wantError(t, c.RemoveUplink("n", "eth0"), "declared in weft.yaml")
+	r.uplink(c, "m=eth0,vlan=6")
+	r.uplink(c, "n=eth1")
+	r.close(c)
+	c = r.open("network n=10.1.0.0/24", "network m=10.2.0.0/24", "uplink m=eth0")
+	var have []string
+	for _, u := range c.Uplinks() {
+		have = append(have, u.Network+"="+u.Device+" "+u.Origin)
+	}
+	if want := []string{"m=eth0 declared", "n=eth1 api"}; !slices.Equal(have, want) {
+		t.Errorf("got %v, want %v", have, want)
+	}
+	r.close(c)
+	if c, err := r.tryOpen("network n=10.1.0.0/24", "uplink x=eth0"); err == nil {
+		t.Errorf("an uplink of no network was taken: %+v", c.Uplinks())
+	}
+}
+
+// Whatever is refused leaves nothing.
+func TestUplinkRefusedByController(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	r.container("/run/netns/a")
+	c := r.open("network n=10.1.0.0/24")
+	at := ask(t, "n", "netns:a")
+	at.MAC = "02:aa:00:00:00:03"
+	r.attach(c, at)
+	_, err := c.AddUplink(spec.Uplink{Network: "n", Device: "eth0"})
+	wantError(t, err, "has the MAC 02:aa:00:00:00:03 of port a")
+	if err := c.Detach("n", "netns:a"); err != nil {
+		t.Fatal(err)
+	}
+	r.failOpen = errors.New("no packet sockets")
+	_, err = c.AddUplink(spec.Uplink{Network: "n", Device: "eth0"})
+	wantError(t, err, "no packet sockets")
+	if us := c.Uplinks(); len(us) != 0 {
+		t.Errorf("left is %+v", us)
+	}
+	r.failOpen = nil
+	r.uplink(c, "n=eth0")
+	_, err = c.Attach(at)
+	wantError(t, err, "MAC 02:aa:00:00:00:03 is that of link eth0")
+	r.close(c)
+	if us := r.open("network n=10.1.0.0/24").Uplinks(); len(us) != 1 {
+		t.Errorf("after a restart: %+v", us)
+	}
+}
+
+// Addresses that the LAN or the host has are not given out.
+func TestAttachAsksLAN(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	r.addrs = append(r.addrs, netip.MustParseAddr("10.1.0.2"))
+	r.onLAN = map[netip.Addr]header.MAC{}
+	for a := netip.MustParseAddr("10.1.0.3"); a.Less(netip.MustParseAddr("10.1.0.20")); a = a.Next() {
+		r.onLAN[a] = 7
+	}
+	r.container("/run/netns/a")
+	r.container("/run/netns/b")
+	r.container("/run/netns/c")
+	c := r.open("network n=10.1.0.0/24,range=10.1.0.2-10.1.0.90")
+	r.uplink(c, "n=eth0")
+	_, err := c.Attach(ask(t, "n", "netns:a", "10.1.0.5/24"))
+	wantError(t, err, "10.1.0.5 is in use by 00:00:00:00:00:07, behind uplink eth0")
+	_, err = c.Attach(ask(t, "n", "netns:a", "10.1.0.2/24"))
+	wantError(t, err, "this host itself")
+	if p := r.attach(c, ask(t, "n", "netns:a")); p.Addresses[0].Addr() != netip.MustParseAddr("10.1.0.20") {
+		t.Errorf("next free: %v", p.Addresses)
+	}
+	for a := netip.MustParseAddr("10.1.0.20"); a.Less(netip.MustParseAddr("10.1.0.99")); a = a.Next() {
+		r.onLAN[a] = 7
+	}
+	_, err = c.Attach(ask(t, "n", "netns:b"))
+	wantError(t, err, "all in use on the LAN")
+	none := spec.Attach{Network: "n", Target: "netns:c", NoAddress: true}
+	if p := r.attach(c, none); len(p.Addresses) != 0 {
+		t.Errorf("attached without an address: %v", p.Addresses)
+	}
+	r.attach(c, none)
+	none.Target = "netns:a"
+	_, err = c.Attach(none)
+	wantError(t, err, "not without")
+}
