@@ -145,6 +145,9 @@ func (w *worker) defend(f *frame, eth header.Ethernet) {
 		header.PutNeighbourAdvert(b, 0, netip.Addr{}, d.gw.mac, claimed, header.NDPRouter|header.NDPOverride)
 	}
 	for _, p := range d.ports {
+		if p.twin != 0 { // a LAN sees no gateway
+			continue
+		}
 		w.total.generated.Add(1)
 		w.emit(index, fib.PortDest(uint16(p.id)))
 	}

@@ -150,6 +150,11 @@ func TestUplinkShowsNoGateway(t *testing.T) {
 		t.Errorf("a container is answered by %x", got)
 	}
 	quietAll(t, up.lan, up.host)
+	a.Send(offload.Header{}, header.GratuitousARP(a.mac, gw4)) // which is defended, to containers
+	if _, got := a.Recv(patience); got == nil || header.Ethernet(got).Src() != gatewayMAC(7) {
+		t.Errorf("a container that claims the gateway's address hears %x", got)
+	}
+	quietAll(t, up.lan, up.host)
 	wantBalance(t, s)
 }
 
