@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -26,7 +27,7 @@ heard, so both ends have to name each other.`,
 		Args: wantArgs(2, 2),
 	}
 	flags := cmd.Flags()
-	option(flags, "networks", "`A+B`: networks shared with it; default all")
+	option(flags, "networks", "`A+B`: networks shared with it; default all, none: for routes alone")
 	option(flags, "key", "`none`: its frames have no GRE key, which makes it a peer of one network")
 	option(flags, "encap", "`auto` or gre: how frames are carried")
 	csum := flags.Bool("csum", false, "send GRE checksums")
@@ -49,7 +50,7 @@ heard, so both ends have to name each other.`,
 			return err
 		}
 		return a.print(got, func(w io.Writer) {
-			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: %s, encap %s, MTU %d, networks %s", got.Name, got.Address, got.Encap, got.MTU, strings.Join(got.Networks, ","))))
+			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: %s, encap %s, MTU %d, networks %s", got.Name, got.Address, got.Encap, got.MTU, cmp.Or(strings.Join(got.Networks, ","), spec.NoNetworks))))
 		})
 	}
 	return cmd

@@ -33,6 +33,9 @@ func orderPeer(p spec.Peer) spec.Peer {
 
 // shares reports whether network name is shared with p.
 func (p *peer) shares(name string, networks map[string]*network) bool {
+	if p.RoutesOnly() {
+		return false
+	}
 	if len(p.Networks) > 0 {
 		return slices.Contains(p.Networks, name)
 	}
@@ -46,6 +49,9 @@ func carried(p *peer, networks map[string]*network) (names []string, problem err
 		if p.shares(name, networks) {
 			names = append(names, name)
 		}
+	}
+	if p.RoutesOnly() {
+		return nil, nil
 	}
 	for _, name := range p.Networks {
 		if networks[name] == nil {

@@ -82,7 +82,7 @@ func (d desired) checkCarries(p *peer, v *vrf) error {
 		}
 		return nil
 	}
-	if len(p.Networks) == 0 || slices.ContainsFunc(v.networks, func(n *network) bool { return slices.Contains(p.Networks, n.Name) }) {
+	if len(p.Networks) == 0 || p.RoutesOnly() || slices.ContainsFunc(v.networks, func(n *network) bool { return slices.Contains(p.Networks, n.Name) }) {
 		return nil
 	}
 	names := networkNames(v.networks)

@@ -127,3 +127,28 @@ func TestManyRoutesInTrouble(t *testing.T) {
 		t.Errorf("%d routes are named, and %q", n, more)
 	}
 }
+
+// A peer for routes alone shares no network, those that come later included,
+// and carries every vrf.
+func TestPeerForRoutesAlone(t *testing.T) {
+	r := newRig(t)
+	c := r.open("peer h2=192.0.2.2,networks=none")
+	if _, err := c.AddNetwork(mustNetwork(t, "blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2,vrf=v"), false); err != nil || got.Problem != "" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	wantTable(t, c, "v", "10.1.0.0/24 blue", "10.9.0.0/16 peer 1")
+	if peers := c.domains["blue"].cfg.Peers; len(peers) != 0 {
+		t.Errorf("network blue is shared with %v", peers)
+	}
+	if p := c.Peers(); len(p) != 1 || len(p[0].Networks) != 0 {
+		t.Errorf("peers: %+v", p)
+	}
+	if d := c.Status().Degraded; len(d) != 0 {
+		t.Errorf("degraded: %+v", d)
+	}
+	_, err := spec.ParseNetwork("none=10.2.0.0/24")
+	wantError(t, err, "networks=none")
+}

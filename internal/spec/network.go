@@ -149,6 +149,9 @@ func (n *Network) validate() error {
 	if err := CheckName(n.Name); err != nil {
 		return err
 	}
+	if n.Name == NoNetworks {
+		return errors.New("with a peer, networks=none would mean no network; choose another name")
+	}
 	if err := n.validatePrefixes(); err != nil {
 		return err
 	}

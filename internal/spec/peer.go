@@ -122,6 +122,14 @@ func (p *Peer) validate() error {
 	if err := checkUniqueNames(p.Networks); err != nil {
 		return err
 	}
+	if slices.Contains(p.Networks, NoNetworks) {
+		if len(p.Networks) > 1 {
+			return fmt.Errorf("networks=%s: either none or others", strings.Join(p.Networks, "+"))
+		}
+		if p.Keyless {
+			return errors.New("with key=none it has one network; networks=none leaves it without")
+		}
+	}
 	if p.Keyless && len(p.Networks) > 1 {
 		return fmt.Errorf("with key=none it can share one network, not %s", strings.Join(p.Networks, " and "))
 	}
@@ -161,6 +169,13 @@ func ParseLocal(s string) (netip.Addr, error) {
 	}
 	return a, nil
 }
+
+// NoNetworks as the only one of a peer's networks says that none is shared with
+// it: it is there for routes alone.
+const NoNetworks = "none"
+
+// RoutesOnly reports whether no network is shared with p.
+func (p Peer) RoutesOnly() bool { return len(p.Networks) == 1 && p.Networks[0] == NoNetworks }
 
 // String returns the form that ParsePeer reads.
 func (p Peer) String() string {

@@ -16,6 +16,7 @@ func TestParsePeer(t *testing.T) {
 	}{
 		{"host2=192.168.18.17", Peer{Name: "host2", Address: addr("192.168.18.17")}, ""},
 		{"h=10.0.0.1,networks=a+b,csum,seq,encap=gre", Peer{Name: "h", Address: addr("10.0.0.1"), Networks: []string{"a", "b"}, Checksum: true, Sequence: true, Encap: "gre"}, ""},
+		{"h=10.0.0.1,networks=none", Peer{Name: "h", Address: addr("10.0.0.1"), Networks: []string{"none"}}, "h=10.0.0.1,networks=none"},
 		{"h=10.0.0.1,key=none,networks=a", Peer{Name: "h", Address: addr("10.0.0.1"), Networks: []string{"a"}, Keyless: true}, "h=10.0.0.1,networks=a,key=none"},
 		{"h=fd00::1,encap=auto", Peer{Name: "h", Address: addr("fd00::1")}, "h=fd00::1"},
 	}
@@ -69,6 +70,8 @@ func TestParsePeerRefuses(t *testing.T) {
 		{"h=10.0.0.1,networks=", `peer "h": network "": a name is missing`},
 		{"h=10.0.0.1,networks=a+", `peer "h": network "": a name is missing`},
 		{"h=10.0.0.1,networks=a+a", `peer "h": network "a" is named twice`},
+		{"h=10.0.0.1,networks=a+none", `peer "h": networks=a+none: either none or others`},
+		{"h=10.0.0.1,networks=none,key=none", `peer "h": with key=none it has one network; networks=none leaves it without`},
 		{"h=10.0.0.1,networks=a+b,key=none", `peer "h": with key=none it can share one network, not a and b`},
 	}
 	for _, tt := range tests {

@@ -43,7 +43,7 @@ type NetworkChange struct {
 type Peer struct {
 	Name     string     `json:"name"`
 	Address  netip.Addr `json:"address"`
-	Networks []string   `json:"networks,omitempty"` // shared with it; empty: all
+	Networks []string   `json:"networks,omitempty"` // shared with it; empty: all; NoNetworks alone: none
 	Keyless  bool       `json:"keyless,omitempty"`  // key=none
 	Checksum bool       `json:"csum,omitempty"`
 	Sequence bool       `json:"seq,omitempty"`
