@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"weft/encap"
 	"weft/internal/drop"
@@ -276,5 +279,54 @@ func testNetnsEgressNoAllocs(t *testing.T, addrA, addrB netip.Addr) {
 	}
 	if got, _ := a.u.Accel(1); got != "egress-tap" {
 		t.Errorf("peer was reached by %s", got)
+	}
+}
+
+// Packets to a peer stay in order while its carrier changes.
+func TestNetnsEgressOrder(t *testing.T) {
+	runtime.LockOSThread() // a veth keeps the order of what one CPU sends
+	defer runtime.UnlockOSThread()
+	var was, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &was); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range was.Count() * 64 {
+		if was.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	a, b := accelerated(t, addrA, addrB, encap.Peer{})
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.SchedSetaffinity(0, &was) }()
+
+	h, super, _ := tcpSuper(t, 20000, 1380)
+	small, s, carriers := frame(100), a.u.NewSender(), map[string]int{}
+	for round := range uint32(60) {
+		if round%12 == 0 {
+			a.shell("nft add table ip t; nft delete table ip t")
+		}
+		name, _ := a.u.Accel(1)
+		carriers[name]++
+		pkts := []encap.Packet{teb(1, small), teb(1, super), teb(1, small)}
+		pkts[1].Header = h
+		binary.BigEndian.PutUint32(small[40:], round)
+		binary.BigEndian.PutUint32(super[38:], round<<16)
+		s.Send(pkts)
+		ds := b.recv()
+		for i, d := range ds {
+			got := binary.BigEndian.Uint32(d.Frame[38:])
+			if len(d.Frame) == len(small) {
+				got = binary.BigEndian.Uint32(d.Frame[40:]) << 16
+			}
+			if ends := i == 0 || i == len(ds)-1; got>>16 != round || ends != (len(d.Frame) == len(small)) {
+				t.Fatalf("round %d: datagram %d of %d has %d bytes and number %d", round, i, len(ds), len(d.Frame), got>>16)
+			}
+		}
+	}
+	if len(carriers) != 2 {
+		t.Errorf("carriers were %v: this test proves nothing", carriers)
 	}
 }

@@ -61,6 +61,8 @@ type peer struct {
 	MTU      int    `json:"mtu"`
 	RxFrames uint64 `json:"rx_frames"`
 	TxFrames uint64 `json:"tx_frames"`
+	Accel    string `json:"accel"`
+	NoAccel  string `json:"accel_reason"`
 }
 
 // frames: the fields after Copies are not promised, but the sheet needs them.
