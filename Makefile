@@ -7,12 +7,17 @@ SHELL       := /bin/bash -o pipefail
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME    ?= 10s
+PREFIX      ?= /usr/local
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+DEB         ?= bin/weft.deb
+MAINTAINER  ?= weft maintainers <weft@example.org>
+COMMITTED    = $(shell git log -1 --format=%ct 2>/dev/null)
 LINTER      := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping docker.io busybox-static dnsmasq-base dropbear-bin
+PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping docker.io busybox-static dnsmasq-base dropbear-bin systemd
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 
-.PHONY: help deps build demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-docs cover clean
+.PHONY: help deps build man install uninstall deb demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-docs cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,6 +27,33 @@ deps: ## install the Debian packages that tests use (as root; else say which)
 
 build: ## the program, bin/weft
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/weft ./cmd/weft
+
+man: ## the manual page of every command, in bin/man
+	@rm -rf bin/man
+	SOURCE_DATE_EPOCH=$(or $(SOURCE_DATE_EPOCH),$(COMMITTED)) $(GO) run -tags man ./cmd/weft bin/man '$(VERSION)'
+
+install: build man ## program, manual, completion and systemd unit, below DESTDIR, in PREFIX (/usr/local)
+	install -D -m 755 bin/weft $(DESTDIR)$(PREFIX)/bin/weft
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 bin/man/*.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/weft README.md ARCHITECTURE.md CHANGELOG.md docs/*.md
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	bin/weft completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/weft
+	bin/weft completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_weft
+	bin/weft completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/weft.fish
+	sed 's|@BINDIR@|$(PREFIX)/bin|' internal/install/weft.service >bin/weft.service
+	install -D -m 644 -t $(DESTDIR)$(UNITDIR) bin/weft.service
+	[ -e $(DESTDIR)/etc/weft/weft.yaml ] || install -D -m 644 -t $(DESTDIR)/etc/weft internal/install/weft.yaml
+
+uninstall: ## what install put there, but for /etc/weft and the state
+	rm -rf $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/share/doc/weft $(DESTDIR)$(UNITDIR)/weft.service
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/weft.8 $(DESTDIR)$(PREFIX)/share/man/man8/weft-*.8
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/weft $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_weft $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/weft.fish
+
+deb: build man ## a Debian package, bin/weft.deb (or DEB)
+	@rm -rf bin/deb
+	$(MAKE) --no-print-directory -o build -o man install DESTDIR=$(CURDIR)/bin/deb PREFIX=/usr UNITDIR=/lib/systemd/system
+	gzip -9n bin/deb/usr/share/man/man8/*.8
+	internal/install/deb/build.sh bin/deb '$(VERSION)' '$(MAINTAINER)' '$(DEB)'
 
 demo: build ## two hosts and three containers on this machine (as root)
 	@bin/weft demo

@@ -99,6 +99,8 @@ func (n Namespace) open() (int, error) {
 	switch err := unix.Stat(n.Path, &st); {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return -1, fmt.Errorf("open %s: %w: is the container running?", n.Path, ErrNoNamespace)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM): // ptrace(2) says who may look at whom
+		return -1, fmt.Errorf("open namespace %s: %w: give the switch CAP_SYS_PTRACE, or run it as root", n.Path, err)
 	case err != nil:
 		return -1, fmt.Errorf("open namespace %s: %w", n.Path, err)
 	}

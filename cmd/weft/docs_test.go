@@ -13,7 +13,7 @@ import (
 
 // Every weft command that README.md and docs/cli.md show parses.
 func TestDocsCommands(t *testing.T) {
-	for _, path := range []string{"../../README.md", "../../docs/cli.md"} {
+	for _, path := range []string{"../../README.md", "../../docs/cli.md", "../../docs/modes.md"} {
 		commands := shown(t, path)
 		if len(commands) < 5 {
 			t.Errorf("%s: found %d commands, want at least 5", path, len(commands))

@@ -1,3 +1,5 @@
+//go:build !man
+
 // Command weft is a switch for containers and the tool to speak to it:
 // `weft run` is the daemon, everything else asks it over its socket.
 package main

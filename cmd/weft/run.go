@@ -36,7 +36,8 @@ answers "weft status", and ends with SIGTERM or Ctrl-C; containers keep their
 interfaces and find the switch again after a restart.
 
 The flags and the YAML file are one schema; where both name the same thing, the
-flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN.`,
+flag stands. It needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN, and
+CAP_SYS_PTRACE where containers are found by their processes.`,
 		Example: `  sudo weft run --network blue=10.1.0.0/16 --peer host2=192.168.18.17
   sudo weft run --config /etc/weft.yaml --log-level debug
   sudo weft run --network blue=172.17.1.0/24,gateway=172.17.1.1,vrf=red --peer host2=192.168.18.17 --route 172.17.2.0/24=host2
@@ -118,6 +119,9 @@ func serve(ctx context.Context, socket string, log *slog.Logger, open func() (co
 	defer func() { d.sock.Close() }()
 	d.open()
 	log.Info("ready", "socket", socket)
+	if err := notify("READY=1"); err != nil {
+		log.Warn("systemd does not know that the switch is ready", "err", err)
+	}
 
 	watch := time.NewTicker(watchSocketEvery)
 	defer watch.Stop()

@@ -57,6 +57,7 @@ var arrows = map[string][]string{
 	"internal/conformance": {"internal/lab", "internal/lab/ovs"},
 	"internal/load":        {},
 	"internal/progress":    {},
+	"internal/install":     {},
 	"internal/testreport":  {},
 	"internal/arrows":      {},
 	"bench":                {"*"},
