@@ -11,6 +11,7 @@ import (
 	"weft/encap"
 	"weft/internal/header"
 	"weft/internal/spec"
+	"weft/tap"
 )
 
 // Apply makes of this host what cfg, read by spec.ParseHost, says: what it names is
@@ -19,12 +20,15 @@ import (
 // declare is not its own: cfg may name that as it is, or leave it out. With dryRun
 // nothing is done. The answer says what the differences are, or were.
 func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	found := c.findContainers(cfg.Attachments)
 	end, err := c.begin()
 	if err != nil {
 		return spec.Applied{}, err
 	}
 	defer end()
-	p := &applying{c: c, cfg: cfg, t: &transition{}}
+	p := &applying{c: c, cfg: cfg, found: found, t: &transition{}}
 	if err := p.plan(); err != nil {
 		return spec.Applied{}, Cured(err)
 	}
@@ -35,6 +39,7 @@ func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
 	if err := c.carryOut(p.t); err != nil {
 		return spec.Applied{}, Cured(fmt.Errorf("apply %s: nothing is changed: %w", cfg.File, err))
 	}
+	c.followDocker()
 	for _, d := range got.Differences {
 		c.log.Info("applied", "file", cfg.File, "change", d.String())
 	}
@@ -45,8 +50,9 @@ func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
 type applying struct {
 	c      *Controller
 	cfg    spec.Config
+	found  map[string]foundContainer // what Docker said, by target
 	t      *transition
-	stands map[string]*endpoint // endpoints as they shall be, by network and path
+	stands map[string]*endpoint // endpoints as they shall be, by network and target's key
 }
 
 // at puts the place in the file before an error.
@@ -222,7 +228,7 @@ func (p *applying) ports() error {
 		if err != nil {
 			return p.at(a.Line, fmt.Errorf("attachment of %q: %w", a.Target, err))
 		}
-		key := endpointKey{a.Network, w.t.path}
+		key := endpointKey{a.Network, w.t.key}
 		if line := seen[key]; line > 0 {
 			return p.at(a.Line, fmt.Errorf("attachment of %q: line %d attaches it to network %q already", a.Target, line, a.Network))
 		}
@@ -246,6 +252,18 @@ func (p *applying) ports() error {
 	return nil
 }
 
+// find returns what a target means, and its namespace; there says why that cannot
+// be entered now.
+func (p *applying) find(text string) (t target, ns tap.Namespace, there, err error) {
+	if f, ok := p.found[text]; ok {
+		return f.t, f.ns, f.err, nil
+	}
+	if t, err = parseTarget(text); err == nil {
+		ns, there = p.c.sys.namespace(t.path)
+	}
+	return t, ns, there, err
+}
+
 // wanted finds what an attachment means here.
 func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 	if err := a.Validate(); err != nil {
@@ -255,7 +273,7 @@ func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 	if n == nil {
 		return nil, fmt.Errorf("network %q does not exist: add it under networks", a.Network)
 	}
-	t, err := parseTarget(a.Target)
+	t, ns, there, err := p.find(a.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -266,9 +284,8 @@ func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 	a.IfName = cmp.Or(a.IfName, spec.DefaultIfName)
 	w := &wanted{Attach: a, t: t, mac: mac}
 	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof}
-	w.was = p.c.endpoints[endpointKey{n.Name, t.path}]
-	ns, err := p.c.sys.namespace(t.path)
-	switch {
+	w.was = p.c.endpointOf(n.Name, t)
+	switch err = there; {
 	case err != nil && (w.was == nil || p.c.ended(w.was)):
 		return nil, err
 	case err == nil && ns.Dev == p.c.hostNS.Dev && ns.Ino == p.c.hostNS.Ino:
@@ -402,7 +419,7 @@ func (p *applying) stand(w *wanted) error {
 	} else {
 		p.t.add = append(p.t.add, ep)
 	}
-	p.stands[rec.Network+" "+w.t.path] = ep
+	p.stands[rec.Network+" "+w.t.key] = ep
 	return nil
 }
 
@@ -446,11 +463,11 @@ func (p *applying) entry(s spec.Static) (staticRecord, error) {
 		rec.Peer = name
 		return rec, nil
 	}
-	t, err := parseTarget(s.To)
+	t, _, _, err := p.find(s.To)
 	if err != nil {
 		return rec, err
 	}
-	if p.stands[n.Name+" "+t.path] == nil {
+	if p.stands[n.Name+" "+t.key] == nil {
 		return rec, fmt.Errorf("%s is not attached to network %q: add it under attachments", s.To, n.Name)
 	}
 	rec.Target = t.text
@@ -513,7 +530,7 @@ func routeTexts(t routeTable) map[string]string {
 	return all
 }
 
-// portTexts describes endpoints, by network and path.
+// portTexts describes endpoints, by network and target.
 func portTexts(eps []*endpoint) map[string]string {
 	all := map[string]string{}
 	for _, ep := range eps {
@@ -527,7 +544,7 @@ func portTexts(eps []*endpoint) map[string]string {
 		if ep.AllowSpoof {
 			s += ", allow-spoof"
 		}
-		all[ep.Network+" "+ep.target.path] = s
+		all[ep.Network+" "+ep.target.key] = s
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"weft/internal/spec"
 	"weft/tap"
 )
 
@@ -73,6 +74,32 @@ func (c *Controller) findContainer(t target) (target, tap.Namespace, error) {
 		return t, tap.Namespace{}, fmt.Errorf("container %s does not run (%s): docker start %s", found.Name, found.State, found.Name)
 	}
 	return c.enterable(ctx, found)
+}
+
+// foundContainer is what Docker said of a target. err says why it cannot be attached
+// now; t is then as it was written.
+type foundContainer struct {
+	t   target
+	ns  tap.Namespace
+	err error
+}
+
+// findContainers asks Docker for every container that a file attaches, by target
+// as it is written. asking is held.
+func (c *Controller) findContainers(list []spec.Attach) map[string]foundContainer {
+	found := map[string]foundContainer{}
+	for _, a := range list {
+		t, err := parseTarget(a.Target)
+		if _, ok := found[a.Target]; ok || err != nil || !t.isDocker() {
+			continue // what is wrong is said where the file is read
+		}
+		var f foundContainer
+		if f.t, f.ns, f.err = c.findContainer(t); f.err != nil {
+			f.t = t
+		}
+		found[a.Target] = f
+	}
+	return found
 }
 
 // enterable returns a container that runs as a target, and its namespace. Process

@@ -354,3 +354,46 @@ func TestDockerRefuses(t *testing.T) {
 	_, err := c.Attach(ask(t, "blue", "idle"))
 	wantError(t, err, "netns:NAME")
 }
+
+// A file attaches containers as a command does, and they are followed from then
+// on. One that is stopped keeps its place; a new one that is stopped is refused.
+func TestDockerApplied(t *testing.T) {
+	r := newRig(t)
+	d := newFakeDocker(r)
+	c := r.open()
+	web := d.run("aaaa1111", "web")
+	d.run("bbbb2222", "app")
+	const text = `
+networks:
+  - {name: blue, prefixes: [10.32.0.0/24]}
+attachments:
+  - {network: blue, target: web, addresses: [10.32.0.7/24]}
+  - {network: blue, target: "docker:bbbb", addresses: [10.32.0.8/24]}
+fdb:
+  - {network: blue, mac: "02:00:00:00:00:99", to: "docker:web"}
+`
+	r.applied(c, text)
+	if p := c.Ports(); len(p) != 2 || p[0].Target != "docker:app" || p[1].Target != "docker:web" || !p[0].Up || !p[1].Up {
+		t.Fatalf("got %+v", p)
+	}
+	d.watched()
+	if got := r.applied(c, text); got != "" {
+		t.Errorf("applied again: %s", got)
+	}
+	if got := r.applied(c, r.exported(c)); got != "" {
+		t.Errorf("applied what was exported: %s", got)
+	}
+	web = d.stop(web)
+	if got := r.applied(c, text); got != "" {
+		t.Errorf("applied while one is stopped: %s", got)
+	}
+	d.say(d.set(web, true))
+	for _, p := range c.Ports() {
+		if !p.Up {
+			t.Errorf("%s is not followed", p.Name)
+		}
+	}
+	d.set(Container{ID: "cccc", Name: "idle", State: "created"}, false)
+	_, err := apply(c, strings.Replace(text, "target: web", "target: idle", 1), false)
+	wantError(t, err, "host.yaml:5", "docker start idle")
+}
