@@ -7,17 +7,12 @@ SHELL       := /bin/bash -o pipefail
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME    ?= 10s
-PREFIX      ?= /usr/local
-UNITDIR     ?= $(PREFIX)/lib/systemd/system
-DEB         ?= bin/weft.deb
-MAINTAINER  ?= weft maintainers <weft@example.org>
-COMMITTED    = $(shell git log -1 --format=%ct 2>/dev/null)
 LINTER      := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping docker.io busybox-static dnsmasq-base dropbear-bin systemd
+PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping docker.io busybox-static dnsmasq-base dropbear-bin
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 
-.PHONY: help deps build man install uninstall deb demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-docs cover clean
+.PHONY: help deps build demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-docs cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -27,6 +22,15 @@ deps: ## install the Debian packages that tests use (as root; else say which)
 
 build: ## the program, bin/weft
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/weft ./cmd/weft
+
+PACKAGES    += systemd
+PREFIX      ?= /usr/local
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+DEB         ?= bin/weft.deb
+MAINTAINER  ?= weft maintainers <weft@example.org>
+COMMITTED    = $(shell git log -1 --format=%ct 2>/dev/null)
+
+.PHONY: man install uninstall deb
 
 man: ## the manual page of every command, in bin/man
 	@rm -rf bin/man
