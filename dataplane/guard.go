@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"weft/fib"
@@ -13,6 +14,7 @@ import (
 // What a frame may claim to be, by where it came from:
 //
 //	attached port              its MAC and its addresses, no DHCP server, no router (internal/policy)
+//	port of the host           the same, and IP from addresses outside of the vrf, which it routes in
 //	port without addresses     its MAC; any address that is attached to no other port
 //	port that may spoof, peer  anything
 //
@@ -31,7 +33,11 @@ func (w *worker) guard(p *port, f *frame, eth header.Ethernet) drop.Reason {
 			return drop.L2Spoof
 		}
 		r := p.filter.Check(eth)
-		if r == drop.None && p.filter.Open() {
+		switch {
+		case r != drop.None:
+		case p.host:
+			r = w.guardHost(p, f, eth)
+		case p.filter.Open():
 			r = w.guardOpen(p, f, eth)
 		}
 		if r == drop.L2Spoof {
@@ -74,6 +80,33 @@ func (w *worker) guardOpen(p *port, f *frame, eth header.Ethernet) drop.Reason {
 	}
 	if d.isOthers(source, p) || d.isOthers(target, p) {
 		return drop.L2Spoof
+	}
+	return drop.None
+}
+
+// guardHost lets the host forward into a domain what comes from outside of its
+// vrf, which is where routes lead to the host itself or nowhere, and nothing that
+// seems to come from inside: a stranger on the host's other links could send that.
+func (w *worker) guardHost(p *port, f *frame, eth header.Ethernet) drop.Reason {
+	source, _ := policy.Claims(eth)
+	switch {
+	case !source.IsValid(), source.IsUnspecified(), slices.Contains(p.addrs, source):
+		return drop.None
+	case source.Is6() && source.IsLinkLocalUnicast():
+		if source == header.LinkLocal(p.mac) {
+			return drop.None
+		}
+		return drop.L3Source
+	case f.domain.contains(source):
+		return drop.L3Source
+	}
+	v := w.snap.vrfs[f.domain.vrf]
+	if v == nil {
+		return drop.None
+	}
+	hop, ok := v.routes.Lookup(source)
+	if ok && (hop.Kind != fib.HopAddr || !slices.Contains(p.addrs, hop.Via)) {
+		return drop.L3Source
 	}
 	return drop.None
 }

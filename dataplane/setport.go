@@ -3,8 +3,6 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
-
-	"weft/internal/policy"
 )
 
 // SetPort changes the addresses that a port is known and held to, and the MTU of
@@ -20,7 +18,7 @@ func (s *Switch) SetPort(id PortID, addrs []netip.Addr, mtu int) error {
 	}
 	p := *was
 	p.addrs, p.mtu = addrs, mtu
-	p.filter = policy.New(p.mac, addrs)
+	p.filter = newFilter(p.mac, addrs, p.host)
 	next.ports[id] = &p
 	next.setDomain(next.domain(p.domain).withPorts(next))
 	s.publish(next)

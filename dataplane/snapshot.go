@@ -38,6 +38,7 @@ type port struct {
 	mtu        int
 	allowSpoof bool
 	isolated   bool
+	host       bool           // forwards for others (guardHost)
 	filter     *policy.Filter // what it may send, unless allowSpoof
 	flooding   *flooding      // of the worker that reads it
 	loop       *looping       // of the same

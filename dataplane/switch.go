@@ -297,6 +297,7 @@ type PortConfig struct {
 	MTU        int          // L3: larger frames are dropped, both ways
 	AllowSpoof bool         // may send from any address, and learns
 	Isolated   bool         // no frame goes from an isolated port to another one of this host
+	Host       bool         // of the host, which forwards: it may send IP from any address outside the vrf, too
 }
 
 // AddPort attaches a device to a domain and starts reading it. The device stays
@@ -328,7 +329,7 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	p := &port{
 		id: PortID(id), device: cfg.Device, domain: cfg.Domain, worker: s.idlestWorker(old),
 		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof, isolated: cfg.Isolated,
-		filter: policy.New(cfg.MAC, cfg.Addrs), flooding: new(flooding), loop: new(looping),
+		host: cfg.Host, filter: newFilter(cfg.MAC, cfg.Addrs, cfg.Host), flooding: new(flooding), loop: new(looping),
 		gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
 	}
 	if !d.fdb.Set(p.mac, fib.PortDest(uint16(id)), fib.Attached) {
@@ -345,6 +346,14 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 		return 0, fmt.Errorf("add port: %w", err)
 	}
 	return p.id, nil
+}
+
+// newFilter returns what holds a port, or that of the host, to its addresses.
+func newFilter(mac header.MAC, addrs []netip.Addr, host bool) *policy.Filter {
+	if host {
+		return policy.NewForwarding(mac, addrs)
+	}
+	return policy.New(mac, addrs)
 }
 
 // RemovePort stops reading the port's device, waits until no worker uses it,

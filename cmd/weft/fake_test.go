@@ -247,3 +247,38 @@ func startFake(t *testing.T, f *fake) string {
 	})
 	return sock.Addr().String()
 }
+
+func (f *fake) Expose(e spec.Expose) (spec.PortStatus, error) {
+	f.note("Expose %s", e)
+	return spec.PortStatus{Name: "host", Network: e.Network, Kind: "host", IfName: "weft-" + e.Network, MTU: 1450, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.3/16")}}, nil
+}
+
+func (f *fake) Hide(network string) error {
+	f.note("Hide %s", network)
+	return nil
+}
+
+func (f *fake) Published() []spec.PublishStatus {
+	if f.empty {
+		return nil
+	}
+	return []spec.PublishStatus{
+		{Network: "blue", Target: "netns:web", Port: 8080, Count: 1, TargetPort: 80, Proto: "tcp", Origin: "api"},
+		{Network: "blue", Target: "netns:web", Host: "fd00::1", Port: 5000, Count: 10, TargetPort: 6000, Proto: "udp", Origin: "declared", Problem: "netns:web is not attached"},
+	}
+}
+
+func (f *fake) Publish(p spec.Publish) (spec.PublishStatus, error) {
+	f.note("Publish %s", p)
+	return spec.PublishStatus{Network: p.Network, Target: p.Target, Port: p.Port, Count: p.Count, TargetPort: p.To, Proto: p.Proto}, nil
+}
+
+func (f *fake) Unpublish(network, target, ports string) error {
+	f.note("Unpublish %s %s %q", network, target, ports)
+	return nil
+}
+
+func (f *fake) Cleanup() ([]string, error) {
+	f.note("Cleanup")
+	return []string{"interface weft-blue", "nftables table inet weft"}, nil
+}

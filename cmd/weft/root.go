@@ -51,6 +51,7 @@ host, in the foreground; every other command asks it over its socket.`,
 	root.AddCommand(
 		runCommand(a), statusCommand(a), versionCommand(a),
 		networkCommand(a), attachCommand(a), detachCommand(a), portCommand(a), peerCommand(a),
+		exposeCommand(a), hideCommand(a), publishCommand(a), unpublishCommand(a), cleanupCommand(a),
 		routeCommand(a), uplinkCommand(a), fdbCommand(a), dropsCommand(a), applyCommand(a), exportCommand(a),
 		benchCommand(a), demoCommand(a),
 	)

@@ -57,6 +57,8 @@ CAP_SYS_PTRACE where containers are found by their processes.`,
 	flags.StringArrayVar(&o.peers, "peer", nil, "switch of another host: `NAME=ADDR`[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre]; repeatable")
 	flags.StringArrayVar(&o.routes, "route", nil, "route: `PREFIX=PEER|ADDR`[,vrf=NAME]; repeatable")
 	flags.StringArrayVar(&o.uplinks, "uplink", nil, "link of this host that a network is joined to: `NETWORK=DEVICE`[,vlan=N][,transit]; repeatable")
+	flags.StringArrayVar(&o.exposed, "expose", nil, "network that the host takes part in: `NETWORK`[,ADDR/LEN]...[,no-snat]; repeatable")
+	flags.StringArrayVar(&o.published, "publish", nil, "ports that lead to a container: `NETWORK,TARGET,PORTS`, as in blue,netns:web,8080:80; repeatable")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("state-dir")
 	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(spec.LogLevels, cobra.ShellCompDirectiveNoFileComp))
@@ -148,6 +150,7 @@ func serve(ctx context.Context, socket string, log *slog.Logger, open func() (co
 type runOptions struct {
 	config, name, stateDir, logLevel, accel string
 	local, networks, peers, routes, uplinks []string
+	exposed, published                      []string
 }
 
 // parse returns what the flags declare; given says which of them stand.
@@ -180,6 +183,8 @@ func (o *runOptions) parse(given func(flag string) bool) (c spec.Config, err err
 		parseAll("--peer", o.peers, spec.ParsePeer, c.AddPeer),
 		parseAll("--route", o.routes, spec.ParseRoute, c.AddRoute),
 		parseAll("--uplink", o.uplinks, spec.ParseUplink, c.AddUplink),
+		parseAll("--expose", o.exposed, spec.ParseExpose, c.AddExpose),
+		parseAll("--publish", o.published, spec.ParsePublish, c.AddPublish),
 	)
 	return c, err
 }
@@ -209,7 +214,7 @@ func layOver(file string, flags spec.Config) (cfg spec.Config, source string, er
 		return spec.Config{}, "", err
 	}
 	source = file
-	if len(flags.Networks)+len(flags.Peers)+len(flags.Routes)+len(flags.Uplinks) > 0 {
+	if len(flags.Networks)+len(flags.Peers)+len(flags.Routes)+len(flags.Uplinks)+len(flags.Exposed)+len(flags.Published) > 0 {
 		source += " or the flags of weft run"
 	}
 	cfg, err = flags.Over(cfg)

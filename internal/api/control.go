@@ -39,6 +39,13 @@ type Control interface {
 	RemoveFDB(network, mac string) error
 	FlushFDB(network string) (int, error)
 
+	Expose(e spec.Expose) (spec.PortStatus, error)
+	Hide(network string) error
+	Published() []spec.PublishStatus
+	Publish(p spec.Publish) (spec.PublishStatus, error)
+	Unpublish(network, target, ports string) error
+	Cleanup() (removed []string, err error)
+
 	Drops() []spec.Drop
 	Export() spec.Config
 	Apply(cfg spec.Config, dryRun bool) (spec.Applied, error)

@@ -164,3 +164,33 @@ func (f *fake) Drops() []spec.Drop {
 	}
 	return someDrops
 }
+
+func (f *fake) Expose(e spec.Expose) (spec.PortStatus, error) { return aPort, f.note(e) }
+
+func (f *fake) Hide(network string) error { return f.note(network) }
+
+func (f *fake) Published() []spec.PublishStatus {
+	if f.sparse {
+		return nil
+	}
+	return []spec.PublishStatus{somePublished[1], somePublished[0]}
+}
+
+func (f *fake) Publish(p spec.Publish) (spec.PublishStatus, error) {
+	return somePublished[0], f.note(p)
+}
+
+func (f *fake) Unpublish(network, target, ports string) error { return f.note(network, target, ports) }
+
+func (f *fake) Cleanup() ([]string, error) {
+	if f.sparse {
+		return nil, f.note("cleanup")
+	}
+	return []string{"interface weft-blue"}, f.note("cleanup")
+}
+
+// somePublished are sorted.
+var somePublished = []spec.PublishStatus{
+	{Network: "blue", Target: "netns:web", Port: 80, Count: 1, TargetPort: 8080, Proto: "tcp", Origin: "api"},
+	{Network: "blue", Target: "netns:web", Host: "192.0.2.1", Port: 53, Count: 1, TargetPort: 53, Proto: "udp", Origin: "declared", Problem: "why"},
+}

@@ -79,7 +79,7 @@ func ask(t *testing.T, socket, method, path, body string) (int, string) {
 func TestJSONGolden(t *testing.T) {
 	socket := start(t, &fake{})
 	var got bytes.Buffer
-	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/uplinks", "/v1/fdb", "/v1/drops"} {
+	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/uplinks", "/v1/fdb", "/v1/published", "/v1/drops"} {
 		code, body := ask(t, socket, "GET", path, "")
 		fmt.Fprintf(&got, "%s %d\n", path, code)
 		if err := json.Indent(&got, []byte(body), "", "  "); err != nil {
@@ -104,7 +104,7 @@ func TestJSONGolden(t *testing.T) {
 // Arrays are never null and sorted; every drop reason is there.
 func TestSparseAnswers(t *testing.T) {
 	socket := start(t, &fake{sparse: true})
-	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/fdb", "/v1/drops"} {
+	for _, path := range []string{"/v1/status", "/v1/networks", "/v1/ports", "/v1/peers", "/v1/routes", "/v1/fdb", "/v1/published", "/v1/drops"} {
 		if _, body := ask(t, socket, "GET", path, ""); strings.Contains(body, "null") {
 			t.Errorf("%s has a null: %s", path, body)
 		}
@@ -193,6 +193,18 @@ func TestClientMirrorsControl(t *testing.T) {
 	table, err := c.AddRoutes(ctx, strings.NewReader("10.9.0.0/16\n10.9.0.0/16 vrf red # again\n"), spec.Route{Via: "host2", VRF: "blue"}, false)
 	same("AddRoutes", table, err, spec.RoutesAdded{Added: 2})
 	none("RemoveRoute", c.RemoveRoute(ctx, route.Prefix, ""))
+	expose := spec.Expose{Network: "blue", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.9/16")}, NoSNAT: true}
+	place, err := c.Expose(ctx, expose)
+	same("Expose", place, err, aPort)
+	none("Hide", c.Hide(ctx, "blue"))
+	publish := spec.Publish{Network: "blue", Target: "netns:web", Host: netip.MustParseAddr("192.0.2.1"), Port: 53, Count: 1, To: 53, Proto: "udp"}
+	pub, err := c.Publish(ctx, publish)
+	same("Publish", pub, err, somePublished[0])
+	pubs, err := c.Published(ctx)
+	same("Published", pubs, err, somePublished)
+	none("Unpublish", c.Unpublish(ctx, "blue", "netns:web", "53:53/udp"))
+	cleaned, err := c.Cleanup(ctx)
+	same("Cleanup", cleaned, err, []string{"interface weft-blue"})
 	es, err := c.FDB(ctx, "blue")
 	same("FDB", len(es), err, 2)
 	_, err = c.FDB(ctx, "")
@@ -212,7 +224,8 @@ func TestClientMirrorsControl(t *testing.T) {
 
 	want := []any{
 		n, "blue", ch, true, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
-		"red", "", netip.MustParseAddr("fd00::1"), "red", route, true, []spec.Route{inTable(1, "blue"), inTable(2, "red")}, false, route.Prefix, "", "blue", "",
+		"red", "", netip.MustParseAddr("fd00::1"), "red", route, true, []spec.Route{inTable(1, "blue"), inTable(2, "red")}, false, route.Prefix, "",
+		expose, "blue", publish, "blue", "netns:web", "53:53/udp", "cleanup", "blue", "",
 		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue", "h.yaml", host, true,
 	}
 	if !reflect.DeepEqual(f.calls, want) {
@@ -248,6 +261,9 @@ func TestRequestsRefused(t *testing.T) {
 		{"POST", "/v1/routes", `{"prefix":"10.9.0.1/16","via":"h2"}`, 400, `route "10.9.0.1/16": 10.9.0.1/16 is an address, not a prefix; maybe you meant 10.9.0.0/16`},
 		{"POST", "/v1/routes", `{"prefix":"10.9.0.0/16"}`, 400, `route "10.9.0.0/16": its next hop is missing; want a peer's name, or an address`},
 		{"DELETE", "/v1/routes?vrf=red", "", 400, `route: "" is not a prefix; want one as in 172.17.2.0/24`},
+		{"POST", "/v1/exposed", `{"network":"Blue"}`, 400, `network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
+		{"POST", "/v1/published", `{"network":"blue","target":"netns:web","port":80,"target_port":80,"proto":"sctp"}`, 400, `publish "80:80/sctp": protocol "sctp" is not known; it is tcp or udp`},
+		{"DELETE", "/v1/published?network=blue&target=netns:web&ports=80", "", 400, `publish "80": want [HOSTADDR:]PORT[-PORT]:PORT[-PORT][/tcp|udp], as in 8080:80 or [fd00::1]:5000-5009:5000-5009/udp`},
 		{"GET", "/v1/routes?to=host2", "", 400, `route to "host2": want an address, as in 172.17.2.5`},
 		{"GET", "/v1/rooms", "", 404, "GET /v1/rooms is not part of the API"},
 		{"PUT", "/v1/status", "", 404, "PUT /v1/status is not part of the API"},

@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	// The only writer of dataplane state.
 	"internal/control": {"internal/ipam", "internal/cluster", "internal/hostnet", "dataplane", "tap", "encap", "fib"},
 	"internal/ipam":    {},
+	"internal/hostnet": {},
 
 	// The only room that knows them all; these never import each other.
 	"dataplane":       {"tap", "encap", "fib", "internal/offload", "internal/policy"},
@@ -71,7 +72,9 @@ var foreign = map[string][]string{
 	"github.com/google/renameio/v2":  {"internal/control", "internal/ipam"},
 	"github.com/spf13/cobra":         {"cmd/weft"},
 	"github.com/spf13/pflag":         {"cmd/weft", "bench", "internal/conformance"},
-	"github.com/vishvananda/netlink": {"tap", "encap", "internal/control", "internal/lab", "internal/lab/probe", "internal/demo", "bench"},
+	"github.com/google/nftables":     {"internal/hostnet"},
+	"github.com/mdlayher/netlink":    {"internal/hostnet"},
+	"github.com/vishvananda/netlink": {"tap", "encap", "internal/control", "internal/hostnet", "internal/lab", "internal/lab/probe", "internal/demo", "bench"},
 	"github.com/vishvananda/netns":   {"tap", "encap", "internal/control", "internal/load", "internal/lab", "internal/lab/probe", "bench"},
 	"github.com/safchain/ethtool":    {"encap"},
 	"go.yaml.in/yaml/v3":             {"internal/spec"},

@@ -32,11 +32,15 @@ func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
 	if err := p.plan(); err != nil {
 		return spec.Applied{}, Cured(err)
 	}
-	got := spec.Applied{DryRun: dryRun, Differences: orEmpty(p.differences())}
-	if dryRun || p.t.empty(c) {
+	host, err := p.planHost()
+	if err != nil {
+		return spec.Applied{}, Cured(err)
+	}
+	got := spec.Applied{DryRun: dryRun, Differences: orEmpty(p.differences(host))}
+	if dryRun || p.t.empty(c) && host.empty() {
 		return got, nil
 	}
-	if err := c.carryOut(p.t); err != nil {
+	if err := c.carryOutAll(p.t, host); err != nil {
 		return spec.Applied{}, Cured(fmt.Errorf("apply %s: nothing is changed: %w", cfg.File, err))
 	}
 	c.followDocker()
@@ -245,7 +249,7 @@ func (p *applying) ports() error {
 		kept[a.ep] = true
 	}
 	for _, ep := range p.c.endpointList() {
-		if !kept[ep] {
+		if ep.Host == nil && !kept[ep] {
 			p.t.remove = append(p.t.remove, ep)
 		}
 	}
@@ -340,8 +344,18 @@ func (p *applying) portsOf(n *network, list []*wanted) error {
 	for i, w := range list {
 		places[i] = w.place
 	}
-	if i, err := allot(n, places, func(i int) string { return list[i].name() }); err != nil {
-		return p.at(list[max(i, 0)].Line, err)
+	all, names := places, func(i int) string { return list[i].name() }
+	if host := p.keptHost(n.Name); host != nil {
+		all = append(slices.Clone(places), host)
+		names = func(i int) string {
+			if i == len(list) {
+				return "the host"
+			}
+			return list[i].name()
+		}
+	}
+	if i, err := allot(n, all, names); err != nil {
+		return p.at(list[min(max(i, 0), len(list)-1)].Line, err)
 	}
 	macs := map[header.MAC]string{}
 	for _, w := range list {
@@ -475,7 +489,7 @@ func (p *applying) entry(s spec.Static) (staticRecord, error) {
 }
 
 // differences lists what is not as the file says, by kind and name.
-func (p *applying) differences() (list []spec.Difference) {
+func (p *applying) differences(host *hostChange) (list []spec.Difference) {
 	c, t := p.c, p.t
 	add := func(kind string, was, now string) {
 		switch {
@@ -498,6 +512,9 @@ func (p *applying) differences() (list []spec.Difference) {
 	compare("network", texts(shown(c.desired.networks)), texts(shown(t.desired.networks)))
 	compare("peer", texts(c.desired.peers), texts(t.desired.peers))
 	compare("route", routeTexts(c.desired.routes), routeTexts(t.desired.routes))
+	exposed, ports := p.hostTexts(host)
+	compare("exposed network", c.exposedTexts(), exposed)
+	compare("published port", c.publishedTexts(), ports)
 	compare("port", portTexts(slices.Collect(maps.Values(c.endpoints))), portTexts(slices.Collect(maps.Values(p.stands))))
 	compare("fdb", staticTexts(c.statics), staticTexts(t.statics))
 	return list
@@ -534,6 +551,9 @@ func routeTexts(t routeTable) map[string]string {
 func portTexts(eps []*endpoint) map[string]string {
 	all := map[string]string{}
 	for _, ep := range eps {
+		if ep.Host != nil {
+			continue
+		}
 		s := fmt.Sprintf("%s in %s: %s, %s, MAC %s, MTU %d", ep.Target, ep.Network, joinText(ep.Addresses), ep.IfName, ep.MAC, ep.MTU)
 		if len(ep.Gateways) > 0 {
 			s += ", default route via " + joinText(ep.Gateways)

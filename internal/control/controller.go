@@ -17,6 +17,7 @@ import (
 
 	"weft/dataplane"
 	"weft/encap"
+	"weft/internal/hostnet"
 	"weft/internal/spec"
 	"weft/tap"
 )
@@ -48,6 +49,7 @@ type Controller struct {
 	store   *store
 	under   *encap.Underlay
 	sw      *dataplane.Switch
+	host    hostNet
 	watcher *tap.Watcher
 	events  chan event
 	done    chan struct{}  // closed by Close
@@ -69,6 +71,11 @@ type Controller struct {
 	routesSent  bool            // guarded by change: the switch has the routes as they are
 	routesSaved json.RawMessage // guarded by change: the routes as the state has them; nil: not known
 
+	// Guarded by change: what was set up around the host's places.
+	hostSet bool             // something is there, or may be
+	hostWas hostnet.Plan     // what was set up last
+	sysctls []hostnet.Sysctl // that were changed, with their former values
+
 	// mu guards the following. They are written with change held too, so whoever
 	// holds that may read them without mu. mu is never held over anything slow.
 	mu sync.RWMutex
@@ -78,6 +85,7 @@ type Controller struct {
 	uplinks   map[uplinkKey]*uplink
 	statics   []staticRecord
 	leaving   []endpointRecord // whose TAPs are being removed
+	published []*published     // sorted
 	links     linkMTUs         // as last seen
 	unused    []routeKey       // routes that cannot be followed, sorted
 	faults    faults
@@ -114,7 +122,7 @@ func open(o Options, sys system) (*Controller, error) {
 		return nil, err
 	}
 	c := &Controller{
-		opt: o, log: o.Log, sys: sys, started: time.Now(),
+		opt: o, log: o.Log, sys: sys, host: sys.host(), started: time.Now(),
 		store:  &store{dir: o.Config.StateDir},
 		events: make(chan event), done: make(chan struct{}),
 		domains: map[string]domain{}, tables: map[uint32]bool{}, endpoints: map[endpointKey]*endpoint{},
@@ -193,6 +201,7 @@ func (c *Controller) start() (err error) {
 	c.restore(old.Endpoints)
 	c.followUplinks()
 	c.followDeclared(old.Networks)
+	c.restoreHost(old)
 	if err := c.save(); err != nil { // frames flow all the same; status says so
 		c.log.Error("state was not written", "err", err)
 	}
@@ -239,6 +248,9 @@ func (c *Controller) Close() error {
 	if c.sw != nil {
 		err = c.sw.Close()
 	}
+	for _, p := range c.published {
+		err = both(err, p.free())
+	}
 	for _, ep := range c.endpoints {
 		ep.stopAnnouncing()
 		if ep.dev != nil {
@@ -264,7 +276,10 @@ func (c *Controller) begin() (end func(), err error) {
 		return nil, errors.New("weft is shutting down: try again when it runs")
 	}
 	c.lookAtLink()
-	return c.change.Unlock, nil
+	return func() {
+		c.followHost()
+		c.change.Unlock()
+	}, nil
 }
 
 // commit changes the maps by do, writes the state, and brings the switch in
@@ -323,7 +338,7 @@ func (c *Controller) save() error {
 
 // state returns what is to outlive the daemon, in an order that depends on nothing else.
 func (c *Controller) state() *state {
-	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Uplinks: []uplinkRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving}
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Uplinks: []uplinkRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving, Published: []publishRecord{}}
 	for _, name := range sortedKeys(c.networks) {
 		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
 	}
@@ -340,6 +355,10 @@ func (c *Controller) state() *state {
 	for _, ep := range c.endpointList() {
 		s.Endpoints = append(s.Endpoints, ep.endpointRecord)
 	}
+	for _, p := range c.published {
+		s.Published = append(s.Published, publishRecord{p.Publish, p.origin})
+	}
+	s.Host = hostRecord{BootID: c.boot, Sysctls: orEmpty(c.sysctls)}
 	return s
 }
 

@@ -29,6 +29,8 @@ type faults struct {
 
 	docker      error // why Docker's events do not come; nil: they do, or nobody waits for them
 	dockerSince time.Time
+	host        hostFaults
+	declared    error // why not all that is declared is exposed or published
 
 	troubles map[string]trouble // that the switch found, by what and why
 }
@@ -86,6 +88,7 @@ func (c *Controller) degraded() []spec.Degraded {
 	}
 	c.degradedUplinks(add)
 	c.degradedTroubles(add)
+	c.degradedHost(add)
 	for _, name := range sortedKeys(c.peers) {
 		p := c.peers[name]
 		if _, err := carried(p, c.networks); err != nil {
@@ -155,6 +158,10 @@ func (c *Controller) degradedPort(p namedPort, add addDegraded) {
 	ep, n := p.ep, c.networks[p.ep.Network]
 	if ep.dev == nil {
 		if ep.down == "" { // it is being attached
+			return
+		}
+		if ep.Host != nil {
+			add(ep.since, "port "+p.name, "%s", ep.down)
 			return
 		}
 		cure := fmt.Sprintf("start the container and run weft attach %s %s, or detach it", ep.Network, ep.Target)

@@ -19,12 +19,13 @@ type endpoint struct {
 	endpointRecord
 	target target
 
-	dev    *tap.Device // nil while down
-	port   dataplane.PortID
-	forget func() // ends the watch of a namespace that dev pins; may be nil
-	timers []*time.Timer
-	down   string // why dev is nil; empty while it is being attached
-	since  time.Time
+	dev     *tap.Device // nil while down
+	port    dataplane.PortID
+	forget  func() // ends the watch of a namespace that dev pins; may be nil
+	timers  []*time.Timer
+	leaving bool   // of the host: being hidden
+	down    string // why dev is nil; empty while it is being attached
+	since   time.Time
 
 	dropped     uint64 // by the kernel since the port is up, as last read
 	droppedBase uint64 // what the TAP had counted when the port came up

@@ -70,6 +70,9 @@ func (c *Controller) lose(ep *endpoint) {
 	if ep.namespace().Alive() {
 		why = fmt.Sprintf("its interface %s was deleted in the container", ep.IfName)
 	}
+	if ep.Host != nil {
+		why = fmt.Sprintf("the host's interface %s was deleted", ep.IfName)
+	}
 	c.letGo(ep, why)
 }
 

@@ -24,9 +24,17 @@ func (c *Controller) Export() spec.Config {
 		cfg.Routes = append(cfg.Routes, r.Route)
 	}
 	for _, ep := range c.endpointList() {
-		if n := c.networks[ep.Network]; n != nil {
+		if n := c.networks[ep.Network]; n != nil && ep.Host == nil {
 			cfg.Attachments = append(cfg.Attachments, exportPort(n, ep))
 		}
+	}
+	for _, ep := range c.hostPlaces() {
+		if !ep.Host.ForPublish {
+			cfg.Exposed = append(cfg.Exposed, ep.exposure())
+		}
+	}
+	for _, p := range c.published {
+		cfg.Published = append(cfg.Published, p.Publish)
 	}
 	for _, s := range c.statics {
 		cfg.FDB = append(cfg.FDB, spec.Static{Network: s.Network, MAC: s.MAC.String(), To: s.to()})

@@ -47,7 +47,9 @@ func (c *Controller) follow(was spec.Network, next *network, in desired, mtu boo
 		if err != nil {
 			return nil, fmt.Errorf("network %q: port %s: %w", next.Name, names[ep], err)
 		}
-		rec.Gateways = gws
+		if ep.Host == nil { // the host has its own
+			rec.Gateways = gws
+		}
 		if mtu && !rec.OwnMTU {
 			rec.MTU = c.mtuIn(in, next)
 		}

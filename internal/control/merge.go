@@ -57,13 +57,16 @@ func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merge
 		return nil, err
 	}
 	m.keepUplinks(old.Uplinks, source)
+	if err := m.checkHost(cfg, source); err != nil {
+		return nil, err
+	}
 	return m, m.numberPeers()
 }
 
 // portsIn returns the targets of the endpoints of a network.
 func portsIn(eps []endpointRecord, network string) (targets []string) {
 	for _, ep := range eps {
-		if ep.Network == network {
+		if ep.Network == network && (ep.Host == nil || ep.Host.Origin == byAPI) {
 			targets = append(targets, ep.Target)
 		}
 	}
@@ -192,6 +195,24 @@ func (m *merged) declareRoute(r spec.Route) error {
 		return fmt.Errorf("route %s is declared twice in vrf %q: take one out", r.Prefix, add.VRF)
 	}
 	m.routes.set(add)
+	return nil
+}
+
+// checkHost refuses to expose, or to publish from, a network that is not there.
+func (m *merged) checkHost(cfg spec.Config, source string) error {
+	for _, e := range cfg.Exposed {
+		if m.networks[e.Network] == nil {
+			return cfg.At(e.Line, source, fmt.Errorf("expose network %q: it does not exist: declare it too", e.Network))
+		}
+	}
+	for _, p := range cfg.Published {
+		if m.networks[p.Network] == nil {
+			return cfg.At(p.Line, source, fmt.Errorf("publish %s: network %q does not exist: declare it too", p, p.Network))
+		}
+		if _, err := parseTarget(p.Target); err != nil {
+			return cfg.At(p.Line, source, err)
+		}
+	}
 	return nil
 }
 

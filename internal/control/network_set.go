@@ -49,7 +49,10 @@ func (c *Controller) checkNewNetwork(add *network) error {
 				add.Name, p.Name, sortedKeys(c.networks)[0], sortedKeys(c.networks)[0])
 		}
 	}
-	return c.checkRoutes(add)
+	if err := c.checkRoutes(add); err != nil {
+		return err
+	}
+	return c.checkHostReach(c.withNetwork(add))
 }
 
 // checkRoutes refuses a network, new or changed, with which routes that work now
@@ -130,7 +133,10 @@ func (c *Controller) checkSetNetwork(n, next *network) error {
 			}
 		}
 	}
-	return c.checkRoutes(next)
+	if err := c.checkRoutes(next); err != nil {
+		return err
+	}
+	return c.checkHostReach(c.withNetwork(next))
 }
 
 // RemoveNetwork removes a network, with its ports where force is set. One that
@@ -150,6 +156,9 @@ func (c *Controller) RemoveNetwork(name string, force bool) error {
 	}
 	if err := c.checkUnused(n, force); err != nil {
 		return err
+	}
+	if err := c.leaveNetwork(n); err != nil {
+		return fmt.Errorf("remove network %q: %w", name, err)
 	}
 	for _, u := range c.uplinksOf(name) {
 		if err := c.removeUplink(u); err != nil {
@@ -190,6 +199,9 @@ func withoutRoutes(routes routeTable, list []*route) routeTable {
 func (c *Controller) checkUnused(n *network, force bool) error {
 	if force {
 		return nil
+	}
+	if c.hostPlace(n.Name) != nil {
+		return fmt.Errorf("network %q is exposed: weft hide %s first, or use --force", n.Name, n.Name)
 	}
 	var ports []string
 	for _, ep := range c.endpointsOf(n.Name) {

@@ -163,7 +163,12 @@ func (c *Controller) publishRoutes() error {
 // publishTable brings the table of v in line: its connected prefixes, and those
 // of its routes, used in number, that do not wait for something.
 func (c *Controller) publishTable(v *vrf, waits map[routeKey]bool, used int) {
-	table := c.sw.Routes(v.key)
+	table, defaults := c.sw.Routes(v.key), c.hostDefaults(v)
+	for p := range defaults {
+		if k := (routeKey{v.name, p}); c.routes.hops[k] != nil && !waits[k] {
+			delete(defaults, p) // the user's own stands
+		}
+	}
 	table.Update(func(b *fib.Batch) {
 		put := func(p netip.Prefix, hop fib.NextHop) {
 			if have, ok := b.Get(p); !ok || have != hop {
@@ -183,12 +188,15 @@ func (c *Controller) publishTable(v *vrf, waits map[routeKey]bool, used int) {
 				put(r.Prefix, fib.NextHop{Kind: fib.HopPeer, Dest: fib.PeerDest(uint16(c.peers[r.Via].id))})
 			}
 		}
-		if b.Len() == used+len(v.connected) { // nothing else is there
+		for p, hop := range defaults {
+			put(p, hop)
+		}
+		if b.Len() == used+len(v.connected)+len(defaults) { // nothing else is there
 			return
 		}
 		for p := range table.All() { // as before this update
 			k := routeKey{v.name, p}
-			if (c.routes.hops[k] == nil || waits[k]) && !v.isConnected(p) {
+			if _, host := defaults[p]; (c.routes.hops[k] == nil || waits[k]) && !v.isConnected(p) && !host {
 				b.Delete(p)
 			}
 		}

@@ -20,7 +20,7 @@ const openers = 4
 func (c *Controller) restore(records []endpointRecord) {
 	var list []*endpoint
 	for _, r := range records {
-		t, err := r.where()
+		t, err := c.targetOf(&r)
 		if err != nil || c.networks[r.Network] == nil {
 			c.log.Error("port cannot be restored", "network", r.Network, "port", r.Target, "err", err)
 			continue
@@ -55,6 +55,17 @@ func (c *Controller) restore(records []endpointRecord) {
 			c.announce(ep)
 		}
 	}
+}
+
+// targetOf returns where the endpoint of a record is. That of the host is
+// wherever this process is.
+func (c *Controller) targetOf(r *endpointRecord) (target, error) {
+	if r.Host == nil {
+		return r.where()
+	}
+	c.routesSent = false // its default route is to come
+	r.Life = life{BootID: c.boot, Device: c.hostNS.Dev, Inode: c.hostNS.Ino}
+	return c.hostTarget(), nil
 }
 
 // opened is a TAP, or why there is none.

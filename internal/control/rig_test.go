@@ -16,6 +16,7 @@ import (
 	"weft/encap"
 	"weft/encap/encaptest"
 	"weft/internal/header"
+	"weft/internal/hostnet"
 	"weft/internal/offload"
 	"weft/internal/spec"
 	"weft/tap"
@@ -33,6 +34,7 @@ type rig struct {
 	log     logBuffer
 	onEncap func(*encap.Underlay, *encaptest.Wire)
 	docker  Docker
+	host    fakeHost
 
 	mu         sync.Mutex // guards the following
 	inode      uint64
@@ -145,6 +147,10 @@ func (r *rig) system() system {
 		openUplink: r.openUplink,
 		inUse:      r.inUse,
 		watchLinks: func(changed chan<- string, done <-chan struct{}) error { return nil },
+		host:       func() hostNet { return &r.host },
+		listen: func(proto string, host netip.Addr, port uint16, _ hostnet.Target) (*hostnet.Listener, error) {
+			return nil, r.host.taken(proto, port)
+		},
 	}
 }
 
@@ -212,6 +218,9 @@ func (r *rig) create(ns tap.Namespace, cfg tap.Config) (*tap.Device, error) {
 	if slow != nil {
 		<-slow
 	}
+	if r.host.crash("create") {
+		return nil, errCrashed
+	}
 	if fail != nil {
 		return nil, fail
 	}
@@ -257,6 +266,9 @@ func (r *rig) find(d *tap.Device) *fakeTAP {
 }
 
 func (r *rig) remove(d *tap.Device) error {
+	if r.host.crash("remove") {
+		return errCrashed
+	}
 	r.mu.Lock()
 	for _, c := range r.containers {
 		maps.DeleteFunc(c.taps, func(_ string, f *fakeTAP) bool { return f.dev == d })
@@ -295,6 +307,18 @@ func (r *rig) tryOpen(declare ...string) (*Controller, error) {
 			cfg.Networks = append(cfg.Networks, mustNetwork(r.t, list))
 		case "peer":
 			cfg.Peers = append(cfg.Peers, mustPeer(r.t, list))
+		case "expose":
+			e, err := spec.ParseExpose(list)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			cfg.Exposed = append(cfg.Exposed, e)
+		case "publish":
+			p, err := spec.ParsePublish(list)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			cfg.Published = append(cfg.Published, p)
 		case "route":
 			cfg.Routes = append(cfg.Routes, mustRoute(r.t, list))
 		case "uplink":

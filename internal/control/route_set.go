@@ -35,7 +35,11 @@ func (c *Controller) AddRoute(r spec.Route, replace bool) (spec.RouteStatus, err
 			return spec.RouteStatus{}, fmt.Errorf("route %s: %w", r.Prefix, err)
 		}
 	}
-	if err := c.checkNewRoute(add); err != nil {
+	err = c.checkNewRoute(add)
+	if err == nil {
+		err = c.checkHostRoute(add)
+	}
+	if err != nil {
 		return spec.RouteStatus{}, fmt.Errorf("route %s: %w", r.Prefix, err)
 	}
 	undo := func() { c.routes.remove(add.key()) }
@@ -88,7 +92,7 @@ func (c *Controller) RemoveRoute(prefix netip.Prefix, vrf string) error {
 		return fmt.Errorf("route %s: %w", prefix, err)
 	}
 	if r == nil {
-		return nil
+		return c.checkNoHostRoute(prefix, vrf)
 	}
 	if r.origin == declared {
 		return fmt.Errorf("route %s is declared in %s: take it out there and restart weft run", prefix, c.opt.Source)

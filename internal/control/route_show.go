@@ -31,6 +31,7 @@ func (c *Controller) Routes(name string) ([]spec.RouteStatus, error) {
 	for r := range c.routes.all() {
 		list = append(list, c.routeStatus(all, r))
 	}
+	list = append(list, c.hostRouteRows(all)...)
 	if name != "" {
 		list = slices.DeleteFunc(list, func(r spec.RouteStatus) bool { return r.VRF != name })
 		if len(list) == 0 { // a vrf that is gone is shown as long as routes wait for it
@@ -68,6 +69,11 @@ func (c *Controller) RouteTo(a netip.Addr, name string) (spec.RouteStatus, error
 	for _, n := range v.networks {
 		if hop.Kind == fib.HopConnected && c.domains[n.Name].id == dataplane.DomainID(hop.Domain) {
 			return connectedStatus(v.name, n, prefix), nil
+		}
+	}
+	for _, r := range c.hostRouteRows(c.vrfs()) {
+		if r.VRF == v.name && r.Prefix == prefix {
+			return r, nil
 		}
 	}
 	return c.foreignStatus(v, prefix, hop), nil

@@ -25,7 +25,7 @@ import (
 //	1  networks, peers, endpoints, static_fdb
 //	2  routes
 //	3  leaving, and former of endpoints; routes by next hop; Docker containers
-//	4  uplinks
+//	4  uplinks; host, published, and the host's own endpoints
 //
 // What is missing in an older one reads as empty, which is what it means.
 const stateVersion = 4
@@ -48,6 +48,8 @@ type state struct {
 	Endpoints []endpointRecord `json:"endpoints"`
 	Static    []staticRecord   `json:"static_fdb"`
 	Leaving   []endpointRecord `json:"leaving,omitempty"` // whose TAPs are being removed
+	Published []publishRecord  `json:"published"`
+	Host      hostRecord       `json:"host"`
 
 	routes []routeRecord // as read
 }
@@ -85,6 +87,7 @@ type endpointRecord struct {
 	AllowSpoof bool           `json:"allow_spoof,omitempty"`
 	Life       life           `json:"life"`
 	Former     *former        `json:"former,omitempty"` // what its interface may still have of earlier changes
+	Host       *hostPart      `json:"host,omitempty"`   // of the host itself; nil: a container's
 }
 
 // life tells one container from a later one under the same name.

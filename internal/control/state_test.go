@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/hostnet"
 	"weft/internal/spec"
 )
 
@@ -40,12 +41,19 @@ func sampleState() *state {
 			Gateways:  []netip.Addr{netip.MustParseAddr("10.32.0.1")}, OwnMTU: true, AllowSpoof: true,
 			Life:   life{BootID: "a3c1", Device: 4, Inode: 4026532000, StartTime: 99},
 			Former: &former{Addresses: []netip.Prefix{netip.MustParsePrefix("10.31.0.5/24")}, Gateways: []netip.Addr{netip.MustParseAddr("10.31.0.1")}},
+		}, {
+			Network: "blue", Target: "host", IfName: "weft-blue", MAC: 0x0261fb88fee7, MTU: 1400, Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.7/24")},
+			Life: life{BootID: "a3c1", Device: 4, Inode: 4026531840}, Host: &hostPart{NoSNAT: true, ForPublish: true, Origin: declared},
 		}},
 		Leaving: []endpointRecord{{
 			Network: "blue", Target: "netns:web", IfName: "eth2", MAC: 0x0261fb88fee6, MTU: 1400,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.6/24")}, Life: life{BootID: "a3c1", Device: 4, Inode: 4026532001},
 		}},
 		Static: []staticRecord{{Network: "blue", MAC: 0x020000000001, Target: "pid:4711"}, {Network: "blue", MAC: 0x020000000002, Peer: "h2"}},
+		Published: []publishRecord{{Origin: byAPI, Publish: spec.Publish{
+			Network: "blue", Target: "pid:4711", Host: netip.MustParseAddr("192.0.2.1"), Port: 2222, Count: 1, To: 22, Proto: "tcp",
+		}}},
+		Host: hostRecord{BootID: "a3c1", Sysctls: []hostnet.Sysctl{{Key: "ipv4/conf/eth0/forwarding", Was: "0", Want: "1"}}},
 	}
 }
 
@@ -103,6 +111,7 @@ func TestStateOlderVersions(t *testing.T) {
 			}
 			got.Uplinks = sampleState().Uplinks
 			got.Leaving, got.Endpoints[0].Former = sampleState().Leaving, sampleState().Endpoints[0].Former
+			got.Published, got.Host, got.Endpoints = sampleState().Published, sampleState().Host, append(got.Endpoints, sampleState().Endpoints[1:]...)
 			if err := s.save(got); err != nil {
 				t.Fatal(err)
 			}

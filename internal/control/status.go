@@ -57,6 +57,9 @@ func (c *Controller) portStatus(ep *endpoint, name string) spec.PortStatus {
 		Name: name, Network: ep.Network, Kind: "tap", Target: ep.Target, Namespace: ep.target.path, IfName: ep.IfName, MAC: ep.MAC,
 		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof,
 	}
+	if ep.Host != nil {
+		s.Kind = "host"
+	}
 	if ep.dev != nil {
 		stats := c.sw.PortStats(ep.port)
 		s.RxFrames, s.TxFrames, s.RxBytes, s.TxBytes = stats.RxFrames, stats.TxFrames, stats.RxBytes, stats.TxBytes

@@ -7,6 +7,7 @@ import (
 
 	"weft/encap"
 	"weft/internal/header"
+	"weft/internal/hostnet"
 	"weft/tap"
 )
 
@@ -33,6 +34,9 @@ type system struct {
 	openUplink func(name string, s tap.LinkState, vlan int) (*tap.Uplink, error)
 	inUse      func(name string, s tap.LinkState, vlan int, from header.MAC, addrs []netip.Addr) (map[netip.Addr]header.MAC, error)
 	watchLinks func(changed chan<- string, done <-chan struct{}) error
+
+	host   func() hostNet
+	listen func(proto string, host netip.Addr, port uint16, target hostnet.Target) (*hostnet.Listener, error)
 }
 
 // machine is the real one.
@@ -56,6 +60,8 @@ var machine = system{
 	openUplink: tap.OpenUplink,
 	inUse:      tap.InUse,
 	watchLinks: subscribeLinks,
+	host:       func() hostNet { return new(hostnet.Host) },
+	listen:     hostnet.Listen,
 }
 
 // isGone asks the kernel whether the TAP behind d is still there.

@@ -72,10 +72,7 @@ func (d desired) same(o desired) bool {
 // carryOut makes t so. On error everything is as it was, but for what the error
 // says could not be taken back. change is held.
 func (c *Controller) carryOut(t *transition) error {
-	back := &transition{desired: c.desired, statics: c.statics, add: t.remove, remove: t.add}
-	for _, a := range t.alter {
-		back.alter = append(back.alter, alteration{ep: a.ep, was: a.next, next: a.was})
-	}
+	back := t.reversed(c)
 	if err := c.record(t); err != nil {
 		_ = c.record(back) // which fails too, or tells what the failing one did
 		c.forget(back)

@@ -38,6 +38,7 @@ func (c *Controller) look() {
 		c.log.Error("switch does not follow the underlay's MTU", "err", err)
 	}
 	c.followUplinks()
+	c.lookAtHost()
 	c.locked(func() {
 		c.faults.noteOverflow(c.sw.Drops()[drop.RxOverflow], time.Now())
 		for _, name := range sortedKeys(c.peers) {

@@ -13,6 +13,7 @@ import (
 type Filter struct {
 	mac  header.MAC
 	open bool // no addresses: any may be used
+	pass bool // IP from any source, since it is forwarded for others
 	v4   []uint32
 	v6   [][16]byte // the link-local address of mac included
 }
@@ -34,6 +35,15 @@ func New(mac header.MAC, addrs []netip.Addr) *Filter {
 			f.v6 = append(f.v6, a.As16())
 		}
 	}
+	return f
+}
+
+// NewForwarding returns the Filter of a port that forwards for others: it holds
+// ARP and neighbour discovery to the port's addresses as New does, and IP to
+// nothing but its form. Whose packets it may forward the caller must ask.
+func NewForwarding(mac header.MAC, addrs []netip.Addr) *Filter {
+	f := New(mac, addrs)
+	f.pass = true
 	return f
 }
 
@@ -118,7 +128,7 @@ func (f *Filter) ipv4(b []byte) drop.Reason {
 	if !ok {
 		return drop.L3Header
 	}
-	if src := p.Src(); src != 0 && !f.has4(src) {
+	if src := p.Src(); src != 0 && !f.pass && !f.has4(src) {
 		return drop.L3Source
 	}
 	switch p.Protocol() {
@@ -166,7 +176,7 @@ func (f *Filter) ipv6(b []byte) drop.Reason {
 	if !ok {
 		return drop.L3Header
 	}
-	if src := [16]byte(p[8:24]); src != [16]byte{} && !f.has6(src) {
+	if src := [16]byte(p[8:24]); src != [16]byte{} && !f.pass && !f.has6(src) {
 		return drop.L3Source
 	}
 	if p.NextHeader() == header.ProtoTCP {

@@ -147,6 +147,16 @@ func (c Config) Over(file Config) (Config, error) {
 			return Config{}, sum.At(u.Line, "", err)
 		}
 	}
+	for _, e := range laidOver(c.Exposed, file.Exposed, func(e Expose) string { return e.Network }) {
+		if err := sum.AddExpose(e); err != nil {
+			return Config{}, sum.At(e.Line, "", err)
+		}
+	}
+	for _, p := range laidOver(c.Published, file.Published, Publish.String) {
+		if err := sum.AddPublish(p); err != nil {
+			return Config{}, sum.At(p.Line, "", err)
+		}
+	}
 	return sum, nil
 }
 

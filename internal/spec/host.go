@@ -63,13 +63,20 @@ func (c Config) MarshalHost() ([]byte, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	err := e.Encode(struct {
+	var doc yaml.Node
+	err := doc.Encode(struct {
 		Networks    []Network `yaml:"networks"`
 		Peers       []Peer    `yaml:"peers"`
 		Routes      []Route   `yaml:"routes"`
 		Attachments []Attach  `yaml:"attachments"`
 		FDB         []Static  `yaml:"fdb"`
 	}{c.Networks, c.Peers, c.Routes, c.Attachments, c.FDB})
+	if err == nil {
+		err = c.addAllHostFields(&doc)
+	}
+	if err == nil {
+		err = e.Encode(&doc)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("print host: %w", err)
 	}

@@ -91,6 +91,9 @@ type Config struct {
 	Routes   []Route      `yaml:"routes,omitempty"`
 	Uplinks  []Uplink     `yaml:"uplinks,omitempty"`
 
+	Exposed   []Expose  `yaml:"-"` // with their networks, in the file
+	Published []Publish `yaml:"-"`
+
 	// What a file for `weft run` must not have, and one for `weft apply` may.
 	Attachments []Attach `yaml:"attachments,omitempty"`
 	FDB         []Static `yaml:"fdb,omitempty"`

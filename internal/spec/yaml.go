@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -85,11 +86,21 @@ func (c *Config) setField(key string, n *yaml.Node) error {
 	case "networks":
 		return eachItem(n, func(n *yaml.Node) error {
 			var net Network
-			if err := parseObject(n, "network", networkFields, net.set, &net.Name, net.validate); err != nil {
+			var host hostFields
+			set := func(key, value string) error {
+				if slices.Contains(hostFieldNames, key) {
+					return host.set(key, value)
+				}
+				return net.set(key, value)
+			}
+			if err := parseObject(n, "network", slices.Concat(networkFields, hostFieldNames), set, &net.Name, net.validate); err != nil {
 				return err
 			}
 			net.Line = n.Line
-			return c.AddNetwork(net)
+			if err := c.AddNetwork(net); err != nil {
+				return err
+			}
+			return at(n, host.addTo(c, net.Name, n.Line))
 		})
 	case "peers":
 		return eachItem(n, func(n *yaml.Node) error {
@@ -199,7 +210,7 @@ func parseObject(n *yaml.Node, kind string, fields []string, set setter, name *s
 		if key == "name" {
 			return eachValue(v, key, false, func(s string) error { *name = s; return CheckName(s) })
 		}
-		list := key == "prefixes" || key == "gateway" || key == "networks" || key == "addresses"
+		list := key == "prefixes" || key == "gateway" || key == "networks" || key == "addresses" || slices.Contains(hostFieldNames, key)
 		return eachValue(v, key, list, func(s string) error { return set(key, s) })
 	})
 	if err == nil {

@@ -1,0 +1,450 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"weft/internal/hostnet"
+	"weft/internal/spec"
+)
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+// newExposed is a rig whose host forwards nothing yet.
+func newExposed(t *testing.T) *rig {
+	r := newRig(t)
+	r.host.settings = map[string]string{"ipv4/conf/eth0/forwarding": "0"}
+	return r
+}
+
+func mustExpose(t *testing.T, c *Controller, list string) spec.PortStatus {
+	t.Helper()
+	e, err := spec.ParseExpose(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Expose(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestExpose(t *testing.T) {
+	r := newExposed(t)
+	c := r.open("network blue=10.1.0.0/24,fd00:1::/64,gateway=10.1.0.1,gateway=fd00:1::1,vrf=v", "network red=10.2.0.0/24,gateway=10.2.0.1,vrf=v",
+		"peer h2=192.0.2.2", "route 172.17.0.0/16=h2,vrf=v")
+	got := mustExpose(t, c, "blue")
+	want := spec.PortStatus{
+		Name: "host", Network: "blue", Kind: "host", Target: "host", Namespace: "/proc/self/ns/net", IfName: "weft-blue", MAC: got.MAC, MTU: 1450, Up: true,
+		Addresses: []netip.Prefix{prefix("10.1.0.2/24"), prefix("fd00:1::2/64")},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	plan := hostnet.Plan{
+		Links: []hostnet.Link{{
+			Name: "weft-blue", SNAT: true, Addrs: want.Addresses,
+			Routes: []hostnet.Via{{Prefix: prefix("10.2.0.0/24"), Gateway: netip.MustParseAddr("10.1.0.1")}, {Prefix: prefix("172.17.0.0/16"), Gateway: netip.MustParseAddr("10.1.0.1")}},
+		}},
+		Sysctls: []hostnet.Sysctl{{Key: "ipv4/conf/eth0/forwarding", Was: "0", Want: "1"}},
+	}
+	if !reflect.DeepEqual(r.host.plan, plan) {
+		t.Errorf("plan is %+v, want %+v", r.host.plan, plan)
+	}
+	for _, tt := range []struct{ to, via string }{{"8.8.8.8", "10.1.0.2"}, {"2001:db8::1", "fd00:1::2"}, {"172.17.1.1", "h2"}, {"10.2.0.7", "red"}} {
+		route, err := c.RouteTo(netip.MustParseAddr(tt.to), "v")
+		if err != nil || route.Via != tt.via {
+			t.Errorf("route to %s: %+v, %v, want via %s", tt.to, route, err, tt.via)
+		}
+	}
+	all, _ := c.Routes("v")
+	if i := slices.IndexFunc(all, func(s spec.RouteStatus) bool { return s.Prefix == prefix("0.0.0.0/0") }); i < 0 || all[i].Origin != "expose" || all[i].Kind != kindStatic || all[i].Network != "blue" {
+		t.Errorf("routes are %+v, want the host's default route among them", all)
+	}
+	if err := c.RemoveRoute(prefix("0.0.0.0/0"), "v"); err == nil || !strings.Contains(err.Error(), "weft hide blue") {
+		t.Errorf("removing the host's default route: %v", err)
+	}
+
+	// Again is no error; otherwise is one.
+	mustExpose(t, c, "blue,10.1.0.2/24,fd00:1::2/64")
+	for list, want := range map[string]string{
+		"blue,10.1.0.9/24": "exposed with address 10.1.0.2/24 fd00:1::2/64, not 10.1.0.9/24: weft hide",
+		"blue,no-snat":     "exposed with SNAT",
+		"red":              `the host is in vrf "v" already, by network "blue"`,
+		"green":            "does not exist",
+	} {
+		e, _ := spec.ParseExpose(list)
+		if _, err := c.Expose(e); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("expose %s: %v, want %s", list, err, want)
+		}
+	}
+
+	// Routes and networks follow.
+	if _, err := c.AddRoute(spec.Route{Prefix: prefix("172.18.0.0/16"), Via: "h2", VRF: "v"}, false); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.host.plan.Links[0].Routes); n != 3 {
+		t.Errorf("plan has %d routes after one more, want 3", n)
+	}
+	if err := c.RemoveNetwork("blue", false); err == nil {
+		t.Error("an exposed network was removed")
+	}
+
+	if err := c.Hide("blue"); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(r.host.plan, hostnet.Plan{}) || r.host.settings["ipv4/conf/eth0/forwarding"] != "0" || r.tap("/proc/self/ns/net", "weft-blue") != nil {
+		t.Errorf("after hide there is %+v, %v", r.host.plan, r.host.settings)
+	}
+	if route, err := c.RouteTo(netip.MustParseAddr("8.8.8.8"), "v"); err == nil {
+		t.Errorf("after hide the default route is %+v", route)
+	}
+	if err := c.Hide("blue"); err != nil {
+		t.Errorf("hide again: %v", err)
+	}
+}
+
+func TestExposeRefused(t *testing.T) {
+	r := newExposed(t)
+	r.host.routes = []hostnet.HostRoute{{Prefix: prefix("192.168.18.0/24"), Dev: "eth0"}, {Prefix: prefix("203.0.113.0/24")}}
+	c := r.open("network lan=192.168.0.0/16", "network blue=10.1.0.0/24,gateway=10.1.0.1", "network hole=203.0.113.0/25", "network under=192.0.2.0/24", "peer h2=192.0.2.2",
+		"network full=10.3.0.0/30,gateway=10.3.0.1")
+	r.container("/run/netns/web")
+	mustAttach(t, c, "blue", "netns:web", "10.1.0.5/24")
+	before := r.state()
+	for list, want := range map[string]string{
+		"lan":              "prefix 192.168.0.0/16 overlaps the host's own route 192.168.18.0/24 dev eth0",
+		"hole":             "prefix 203.0.113.0/25 overlaps the host's own route 203.0.113.0/24",
+		"under":            `holds 192.0.2.2, the underlay address of peer "h2"`,
+		"blue,10.1.0.5/24": "taken by port web",
+		"blue,10.1.0.1/24": "gateway",
+		"blue,10.9.0.1/24": "lies outside its prefix",
+		"blue,10.1.0.9/16": "wider than the /24",
+	} {
+		e, err := spec.ParseExpose(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Expose(e); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("expose %s: %v, want %s", list, err, want)
+		}
+	}
+	r.host.fail = errors.New("set the rules of nftables: operation not supported")
+	if _, err := c.Expose(spec.Expose{Network: "blue"}); err == nil || !strings.Contains(err.Error(), "nftables") {
+		t.Errorf("nftables refuses: %v", err)
+	}
+	r.host.fail = nil
+	c.look()
+	if after := r.state(); after != before {
+		t.Errorf("the state is\n%s\nand was\n%s", after, before)
+	}
+	if len(r.containers["/proc/self/ns/net"].taps) > 0 || r.host.settings["ipv4/conf/eth0/forwarding"] != "0" || len(r.host.plan.Links) > 0 {
+		t.Errorf("something is left: %v %v %+v", r.containers["/proc/self/ns/net"].taps, r.host.settings, r.host.plan)
+	}
+
+	// What would put the host's own routes into an exposed vrf.
+	mustExpose(t, c, "blue")
+	if _, err := c.AddRoute(spec.Route{Prefix: prefix("192.168.18.0/25"), Via: "10.1.0.9", VRF: "blue"}, false); err == nil || !strings.Contains(err.Error(), "192.168.18.0/24 dev eth0") {
+		t.Errorf("a route over the host's: %v", err)
+	}
+}
+
+// state returns what is on the disk, but for the boot's and the host's settings.
+func (r *rig) state() string {
+	b, err := os.ReadFile(filepath.Join(r.dir, "state.json"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func mustAttach(t *testing.T, c *Controller, network, target string, addrs ...string) {
+	t.Helper()
+	a := spec.Attach{Network: network, Target: target}
+	for _, s := range addrs {
+		addr, err := spec.ParseAddress(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Addresses = append(a.Addresses, addr)
+	}
+	if _, err := c.Attach(a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestExposeOutlivesRestart(t *testing.T) {
+	r := newExposed(t)
+	c := r.open("network blue=10.1.0.0/24,gateway=10.1.0.1", "network long-name-of-net=10.2.0.0/24")
+	mustExpose(t, c, "blue,10.1.0.254/24")
+	if got := mustExpose(t, c, "long-name-of-net,no-snat"); len(got.IfName) != 15 || !strings.HasPrefix(got.IfName, "weft-long") {
+		t.Errorf("link is called %s", got.IfName)
+	}
+	ports, plan := c.Ports(), r.host.plan
+	for _, how := range []string{"restart", "reboot"} {
+		r.close(c)
+		if how == "reboot" {
+			r.boot = "boot-2"
+			r.container("/proc/self/ns/net")
+			r.host.plan, r.host.settings["ipv4/conf/eth0/forwarding"] = hostnet.Plan{}, "0"
+		}
+		c = r.open("network blue=10.1.0.0/24,gateway=10.1.0.1", "network long-name-of-net=10.2.0.0/24")
+		for i, p := range c.Ports() {
+			if p.Up = true; !reflect.DeepEqual(p, ports[i]) {
+				t.Errorf("%s: port is %+v, was %+v", how, p, ports[i])
+			}
+		}
+		if !reflect.DeepEqual(r.host.plan, plan) {
+			t.Errorf("%s: plan is %+v, was %+v", how, r.host.plan, plan)
+		}
+		if d := c.Status().Degraded; len(d) > 0 {
+			t.Errorf("%s: degraded: %v", how, d)
+		}
+	}
+	// Deleted by hand: back with the next look, and said.
+	r.deleteTAP(r.containers["/proc/self/ns/net"], "weft-blue")
+	eventually(t, "the port is down", func() bool { return slices.ContainsFunc(c.Ports(), func(p spec.PortStatus) bool { return !p.Up }) })
+	c.look()
+	if p := c.Ports(); !p[0].Up || !p[1].Up {
+		t.Errorf("ports are %+v", p)
+	}
+	r.host.edited = []string{"nftables table inet weft"}
+	c.look()
+	if d := fmt.Sprint(c.Status().Degraded); !strings.Contains(d, "somebody changed nftables table inet weft") {
+		t.Errorf("degraded is %s", d)
+	}
+}
+
+func TestExposeDeclared(t *testing.T) {
+	r := newExposed(t)
+	c := r.open("network blue=10.1.0.0/24", "expose blue,10.1.0.254/24")
+	if len(r.host.plan.Links) != 1 {
+		t.Fatalf("plan is %+v", r.host.plan)
+	}
+	if err := c.Hide("blue"); err == nil || !strings.Contains(err.Error(), "weft.yaml") {
+		t.Errorf("hide of a declared one: %v", err)
+	}
+	r.close(c)
+	c = r.open("network blue=10.1.0.0/24", "expose blue,10.1.0.253/24,no-snat")
+	if l := r.host.plan.Links; len(l) != 1 || l[0].SNAT || l[0].Addrs[0] != prefix("10.1.0.253/24") {
+		t.Errorf("declared otherwise: %+v", l)
+	}
+	r.close(c)
+	c = r.open("network blue=10.1.0.0/24")
+	if len(r.host.plan.Links) != 0 || len(c.Ports()) != 0 {
+		t.Errorf("no longer declared: %+v", r.host.plan)
+	}
+	r.close(c)
+	if _, err := r.tryOpen("network blue=10.1.0.0/24", "expose red"); err == nil || !strings.Contains(err.Error(), `network "red"`) {
+		t.Errorf("a network that is not there: %v", err)
+	}
+	r.host.routes = []hostnet.HostRoute{{Prefix: prefix("10.0.0.0/8"), Dev: "vpn"}}
+	c = r.open("network blue=10.1.0.0/24", "expose blue")
+	if d := fmt.Sprint(c.Status().Degraded); !strings.Contains(d, "10.0.0.0/8 dev vpn") {
+		t.Errorf("degraded is %s", d)
+	}
+	r.host.routes = nil
+	c.look()
+	if d := c.Status().Degraded; len(d) > 0 || len(r.host.plan.Links) != 1 {
+		t.Errorf("after the route went: %v, %+v", d, r.host.plan)
+	}
+}
+
+func TestPublish(t *testing.T) {
+	r := newExposed(t)
+	r.container("/run/netns/web")
+	r.host.busy = map[string]bool{"80/tcp": true}
+	c := r.open("network blue=10.1.0.0/24,fd00:1::/64,gateway=10.1.0.1,gateway=fd00:1::1")
+	publish := func(target, ports string) (spec.PublishStatus, error) {
+		p, err := spec.PublishFrom("blue", target, ports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Publish(p)
+	}
+	if _, err := publish("netns:web", "2222:22"); err == nil || !strings.Contains(err.Error(), "not attached") {
+		t.Errorf("a target that is not attached: %v", err)
+	}
+	mustAttach(t, c, "blue", "netns:web")
+	before := r.state()
+	for ports, want := range map[string]string{
+		"80:80":             "port 80/tcp of the host is taken",
+		"203.0.113.9:81:80": "203.0.113.9 is not an address of this host",
+		"79-81:79-81":       "port 80/tcp of the host is taken",
+	} {
+		if _, err := publish("netns:web", ports); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("publish %s: %v, want %s", ports, err, want)
+		}
+	}
+	if after := r.state(); after != before || len(c.Published()) > 0 || len(r.host.plan.Links) > 0 {
+		t.Error("what was refused changed something")
+	}
+	got, err := publish("netns:web", "2222:22")
+	if want := (spec.PublishStatus{Network: "blue", Target: "netns:web", Port: 2222, Count: 1, TargetPort: 22, Proto: "tcp", Origin: "api"}); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	want := []hostnet.Published{
+		{Proto: "tcp", First: 2222, Count: 1, Target: netip.MustParseAddr("10.1.0.2"), To: 22, Comment: "blue netns:web"},
+		{Proto: "tcp", First: 2222, Count: 1, Target: netip.MustParseAddr("fd00:1::2"), To: 22, Comment: "blue netns:web"},
+	}
+	if !reflect.DeepEqual(r.host.plan.Published, want) || len(r.host.plan.Links) != 1 {
+		t.Errorf("plan is %+v", r.host.plan)
+	}
+	if _, err := publish("netns:web", "2222:22"); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := publish("netns:web", "2222:23"); err == nil || !strings.Contains(err.Error(), "weft unpublish blue netns:web") {
+		t.Errorf("the same port: %v", err)
+	}
+	if err := c.Hide("blue"); err == nil || !strings.Contains(err.Error(), "weft unpublish blue netns:web first") {
+		t.Errorf("hide while published: %v", err)
+	}
+
+	// It follows its target, and outlives a restart.
+	if err := c.Detach("blue", "netns:web"); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.host.plan.Published) > 0 || !strings.Contains(fmt.Sprint(c.Status().Degraded), "netns:web is not attached") {
+		t.Errorf("after detach: %+v, %v", r.host.plan, c.Status().Degraded)
+	}
+	r.close(c)
+	c = r.open("network blue=10.1.0.0/24,fd00:1::/64,gateway=10.1.0.1,gateway=fd00:1::1")
+	mustAttach(t, c, "blue", "netns:web", "10.1.0.77/24")
+	if p := r.host.plan.Published; len(p) != 1 || p[0].Target != netip.MustParseAddr("10.1.0.77") {
+		t.Errorf("after attach: %+v", p)
+	}
+	if err := c.Unpublish("blue", "netns:web", "2222:22"); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Published()) > 0 || len(r.host.plan.Links) > 0 || len(c.Ports()) != 1 {
+		t.Errorf("the last one went, and what was exposed for it stays: %+v", r.host.plan)
+	}
+	if err := c.Unpublish("blue", "netns:web", ""); err != nil {
+		t.Errorf("again: %v", err)
+	}
+
+	// What the user exposes stays.
+	if _, err := publish("netns:web", "2222:22"); err != nil {
+		t.Fatal(err)
+	}
+	mustExpose(t, c, "blue")
+	if err := c.Unpublish("blue", "netns:web", ""); err != nil || len(r.host.plan.Links) != 1 {
+		t.Errorf("unpublish: %v, plan %+v", err, r.host.plan)
+	}
+	if _, err := c.AddNetwork(mustNetwork(t, "green=10.3.0.0/24")); err != nil {
+		t.Fatal(err)
+	}
+	r.container("/run/netns/app")
+	mustAttach(t, c, "green", "netns:app")
+	if err := c.Hide("blue"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Publish(spec.Publish{Network: "green", Target: "netns:app", Port: 80 + 1, To: 80}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.RemoveNetwork("green", true); err != nil || len(r.host.plan.Links) > 0 || len(c.Published()) > 0 {
+		t.Errorf("remove by force: %v, plan %+v", err, r.host.plan)
+	}
+}
+
+// Answers must find the way back.
+func TestPublishProblem(t *testing.T) {
+	r := newExposed(t)
+	for _, name := range []string{"a", "b", "c"} {
+		r.container("/run/netns/" + name)
+	}
+	c := r.open("network flat=10.1.0.0/24", "network gw=10.2.0.0/24,gateway=10.2.0.1")
+	mustExpose(t, c, "flat,10.1.0.254/24")
+	mustAttach(t, c, "flat", "netns:a")
+	mustAttach(t, c, "flat", "netns:b", "10.1.0.9/24@10.1.0.254")
+	mustAttach(t, c, "gw", "netns:c")
+	for i, tt := range []struct{ network, target, problem string }{
+		{"flat", "netns:a", "no default route by the host"}, {"flat", "netns:b", ""}, {"gw", "netns:c", ""},
+	} {
+		p, _ := spec.PublishFrom(tt.network, tt.target, fmt.Sprintf("%d:80", 8000+i))
+		got, err := c.Publish(p)
+		if err != nil || (got.Problem == "") != (tt.problem == "") || !strings.Contains(got.Problem, tt.problem) {
+			t.Errorf("%s: %+v, %v, want problem %q", tt.target, got, err, tt.problem)
+		}
+	}
+	if _, err := c.AddRoute(spec.Route{Prefix: prefix("0.0.0.0/0"), Via: "10.2.0.99", VRF: "gw"}, false); err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Published()[2]; !strings.Contains(p.Problem, "default route of vrf") {
+		t.Errorf("a default route elsewhere: %+v", p)
+	}
+}
+
+// The process dies before each step of a command; whatever it was doing, the next
+// start converges: all is there, or nothing.
+func TestCrashAtEveryStep(t *testing.T) {
+	commands := []struct {
+		name string
+		prep func(t *testing.T, c *Controller)
+		do   func(c *Controller) error
+	}{
+		{"expose", nil, func(c *Controller) error { _, err := c.Expose(spec.Expose{Network: "blue"}); return err }},
+		{"hide", func(t *testing.T, c *Controller) { mustExpose(t, c, "blue") }, func(c *Controller) error { return c.Hide("blue") }},
+		{"publish", nil, func(c *Controller) error {
+			_, err := c.Publish(spec.Publish{Network: "blue", Target: "netns:web", Port: 80, To: 80})
+			return err
+		}},
+		{"unpublish", func(t *testing.T, c *Controller) {
+			if _, err := c.Publish(spec.Publish{Network: "blue", Target: "netns:web", Port: 80, To: 80}); err != nil {
+				t.Fatal(err)
+			}
+		}, func(c *Controller) error { return c.Unpublish("blue", "netns:web", "") }},
+	}
+	for _, cmd := range commands {
+		t.Run(cmd.name, func(t *testing.T) {
+			for at := 1; ; at++ {
+				if at > 20 {
+					t.Fatal("the command never ends")
+				}
+				r := newExposed(t)
+				r.container("/run/netns/web")
+				const network = "network blue=10.1.0.0/24,gateway=10.1.0.1"
+				c := r.open(network)
+				mustAttach(t, c, "blue", "netns:web")
+				if cmd.prep != nil {
+					cmd.prep(t, c)
+				}
+				r.host.steps, r.host.crashAt = 0, at
+				// What is on the disk when the process dies is what counts.
+				disk := ""
+				r.host.onCrash = func() { disk = r.state() }
+				_ = cmd.do(c)
+				crashed := r.host.crashed
+				c.Close()
+				r.host.crashAt, r.host.crashed, r.host.onCrash = 0, false, nil
+				if crashed {
+					if err := os.WriteFile(filepath.Join(r.dir, "state.json"), []byte(disk), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c = r.open(network)
+				exposed, taps := len(r.host.plan.Links) == 1, len(r.containers["/proc/self/ns/net"].taps) == 1
+				forwards := r.host.settings["ipv4/conf/eth0/forwarding"] == "1"
+				published := len(c.Published()) == 1 && len(r.host.plan.Published) == 1
+				place := len(c.Ports()) == 2
+				if exposed != taps || exposed != forwards || exposed != place || len(c.Published()) != len(r.host.plan.Published) || published && !exposed {
+					t.Errorf("crash at step %d: exposed %t, TAP %t, forwarding %t, port %t, published %t", at, exposed, taps, forwards, place, published)
+				}
+				if d := c.Status().Degraded; len(d) > 0 {
+					t.Errorf("crash at step %d: degraded: %v", at, d)
+				}
+				if !crashed {
+					return
+				}
+			}
+		})
+	}
+}
