@@ -30,6 +30,8 @@ type looping struct {
 	blocked atomic.Uint32 // nothing but probes passes the port before this second; 0: never blocked
 	via     atomic.Uint32 // PortID by which the probe that came back had left; 0: see viaPeer
 	viaPeer atomic.Uint32 // fib.Dest of the peer from which it came back
+	rival   atomic.Uint64 // of an uplink: MAC of another host that joins the LAN to the same network; 0: none was heard
+	byPeer  uint32        // probes that came back from peers and blocked nothing; of the worker that reads the underlay
 	news    atomic.Bool   // tick takes it
 	seen    uint32        // second in which a probe came back that blocked nothing
 }
@@ -136,8 +138,30 @@ func (w *worker) probed(d *domain, eth header.Ethernet) *port {
 // a probe that left by an uplink, another host joins the same LAN to the same
 // network: the uplink is blocked.
 func (w *worker) loopedByPeer(f *frame, eth header.Ethernet) {
-	if out := w.probed(f.domain, eth); out != nil && out.uplink != nil {
-		out.loop.viaPeer.Store(uint32(f.from))
-		out.loop.block(0, w.now)
+	out := w.probed(f.domain, eth)
+	if out == nil || out.uplink == nil {
+		return
+	}
+	l := out.loop
+	// The other host finds the loop too. The one with the higher address blocks
+	// it; the other waits whether probes go on coming back.
+	if rival := header.MAC(l.rival.Load()); !l.blocks(w.now) && w.sw.cfg.HostMAC < rival && l.byPeer < patientProbes {
+		l.byPeer++
+		return
+	}
+	l.byPeer = 0
+	l.viaPeer.Store(uint32(f.from))
+	l.block(0, w.now)
+}
+
+// patientProbes is how many probes the lower of two hosts waits for.
+const patientProbes = 3
+
+// noteRival takes a frame from an uplink that may be another host's probe of the
+// same network.
+func (w *worker) noteRival(p *port, f *frame, eth header.Ethernet) {
+	b := eth[header.EthernetLen:]
+	if eth.Type() == etherProbe && len(b) >= 14 && binary.BigEndian.Uint64(b) == probeMagic && binary.BigEndian.Uint32(b[8:]) == f.domain.key {
+		p.loop.rival.Store(uint64(eth.Src()))
 	}
 }

@@ -228,6 +228,7 @@ func (w *worker) fromLink(p *port, index uint16) drop.Reason {
 	}
 	dst := eth.Dst()
 	if dst.IsMulticast() {
+		w.noteRival(p, f, eth)
 		if !w.mayFlood(p, f, dst) {
 			return drop.L2Storm
 		}

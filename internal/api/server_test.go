@@ -216,7 +216,7 @@ func TestClientMirrorsControl(t *testing.T) {
 	ds, err := c.Drops(ctx)
 	same("Drops", ds, err, []spec.Drop{someDrops[1], someDrops[0]})
 	host, err := c.Export(ctx)
-	same("Export", host, err, "networks:\n  - name: blue\n    prefixes: [10.1.0.0/16]\npeers: []\nroutes: []\nattachments: []\nfdb: []\n")
+	same("Export", host, err, "networks:\n  - name: blue\n    prefixes: [10.1.0.0/16]\npeers: []\nroutes: []\nuplinks: []\nattachments: []\nfdb: []\n")
 	applied, err := c.Apply(ctx, "h.yaml", host, true)
 	same("Apply", applied, err, spec.Applied{DryRun: true, Differences: someDifferences})
 	s, err := c.Status(ctx)

@@ -37,11 +37,16 @@ func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
 		return spec.Applied{}, Cured(err)
 	}
 	got := spec.Applied{DryRun: dryRun, Differences: orEmpty(p.differences(host))}
-	if dryRun || p.t.empty(c) && host.empty() {
+	if dryRun || p.t.empty(c) && host.empty() && maps.Equal(p.up, c.uplinks) {
 		return got, nil
 	}
+	rejoin := c.partUplinks(p.up)
 	if err := c.carryOutAll(p.t, host); err != nil {
+		rejoin()
 		return spec.Applied{}, Cured(fmt.Errorf("apply %s: nothing is changed: %w", cfg.File, err))
+	}
+	if err := c.joinUplinks(p.up); err != nil {
+		return spec.Applied{}, Cured(fmt.Errorf("apply %s: all but the uplinks is done: %w", cfg.File, err))
 	}
 	c.followDocker()
 	for _, d := range got.Differences {
@@ -56,7 +61,8 @@ type applying struct {
 	cfg    spec.Config
 	found  map[string]foundContainer // what Docker said, by target
 	t      *transition
-	stands map[string]*endpoint // endpoints as they shall be, by network and target's key
+	stands map[string]*endpoint  // endpoints as they shall be, by network and target's key
+	up     map[uplinkKey]*uplink // uplinks as they shall be
 }
 
 // at puts the place in the file before an error.
@@ -64,7 +70,7 @@ func (p *applying) at(line int, err error) error { return p.cfg.At(line, p.cfg.F
 
 func (p *applying) plan() error {
 	p.t.desired = desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: newRouteTable()}
-	for _, step := range []func() error{p.networks, p.peers, p.routes, p.checkKept, p.ports, p.entries} {
+	for _, step := range []func() error{p.networks, p.peers, p.routes, p.checkKept, p.ports, p.planUplinks, p.entries} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -315,7 +321,7 @@ func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 		w.place = &place{free: n.Prefixes}
 	}
 	w.place.rec = rec
-	if len(a.Addresses) > 0 {
+	if len(a.Addresses) > 0 || a.NoAddress {
 		w.place.addrs, w.place.free = nil, nil
 		for _, addr := range a.Addresses {
 			if _, ok := n.prefixFor(addr.Prefix.Addr()); !ok {
@@ -408,7 +414,7 @@ func (p *applying) complete(n *network, w *wanted, list []*wanted, places []*pla
 		rec.MAC = w.mac
 	}
 	if rec.MAC == 0 {
-		rec.MAC = defaultMAC(n.ID, rec.Addresses[0].Addr(), c.opt.Config.Name, w.t.text)
+		rec.MAC = defaultMAC(n.ID, firstAddr(rec.Addresses), c.opt.Config.Name, w.t.text)
 	}
 	switch rec.MAC {
 	case gatewayMAC(n.ID):
@@ -477,6 +483,13 @@ func (p *applying) entry(s spec.Static) (staticRecord, error) {
 		rec.Peer = name
 		return rec, nil
 	}
+	if device, ok := strings.CutPrefix(s.To, spec.ToUplink); ok {
+		if p.up[uplinkKey{n.Name, device}] == nil {
+			return rec, fmt.Errorf("network %q has no uplink %s: add it under uplinks", n.Name, device)
+		}
+		rec.Target = s.To
+		return rec, nil
+	}
 	t, _, _, err := p.find(s.To)
 	if err != nil {
 		return rec, err
@@ -516,6 +529,7 @@ func (p *applying) differences(host *hostChange) (list []spec.Difference) {
 	compare("exposed network", c.exposedTexts(), exposed)
 	compare("published port", c.publishedTexts(), ports)
 	compare("port", portTexts(slices.Collect(maps.Values(c.endpoints))), portTexts(slices.Collect(maps.Values(p.stands))))
+	compare("uplink", uplinkTexts(c.uplinks), uplinkTexts(p.up))
 	compare("fdb", staticTexts(c.statics), staticTexts(t.statics))
 	return list
 }

@@ -158,11 +158,7 @@ func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.
 		return nil, err
 	}
 	if ep.MAC == 0 {
-		var first netip.Addr
-		if len(ep.Addresses) > 0 {
-			first = ep.Addresses[0].Addr()
-		}
-		ep.MAC = defaultMAC(n.ID, first, c.opt.Config.Name, t.text)
+		ep.MAC = defaultMAC(n.ID, firstAddr(ep.Addresses), c.opt.Config.Name, t.text)
 	}
 	if err := c.checkMAC(n, ep.MAC); err != nil {
 		return nil, err
@@ -171,6 +167,14 @@ func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.
 		return nil, err
 	}
 	return ep, c.checkIfName(ep)
+}
+
+// firstAddr returns the first of a port's addresses; invalid where it has none.
+func firstAddr(list []netip.Prefix) netip.Addr {
+	if len(list) == 0 {
+		return netip.Addr{}
+	}
+	return list[0].Addr()
 }
 
 // checkMAC refuses a MAC that something in n has already.

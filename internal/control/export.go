@@ -36,6 +36,9 @@ func (c *Controller) Export() spec.Config {
 	for _, p := range c.published {
 		cfg.Published = append(cfg.Published, p.Publish)
 	}
+	for _, u := range c.uplinkList() {
+		cfg.Uplinks = append(cfg.Uplinks, u.Uplink)
+	}
 	for _, s := range c.statics {
 		cfg.FDB = append(cfg.FDB, spec.Static{Network: s.Network, MAC: s.MAC.String(), To: s.to()})
 	}
@@ -56,7 +59,7 @@ func unsettle(n spec.Network) spec.Network {
 // exportPort returns the attachment that makes ep. Its MAC and addresses are
 // written out, so that they stay.
 func exportPort(n *network, ep *endpoint) spec.Attach {
-	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof}
+	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof, NoAddress: len(ep.Addresses) == 0}
 	if ep.IfName != spec.DefaultIfName {
 		a.IfName = ep.IfName
 	}

@@ -222,7 +222,7 @@ func (c *Controller) removeUplink(u *uplink) error {
 }
 
 // target stands for the uplink in static FDB entries.
-func (u *uplink) target() string { return "uplink:" + u.Device }
+func (u *uplink) target() string { return spec.ToUplink + u.Device }
 
 // followUplinks makes every uplink what its link allows now.
 func (c *Controller) followUplinks() {

@@ -240,3 +240,66 @@ func TestAttachAsksLAN(t *testing.T) {
 	_, err = c.Attach(none)
 	wantError(t, err, "not without")
 }
+
+// What is exported makes the same host again, uplinks, a port without an address
+// and an entry that leads to the LAN included; and a file that leaves them out
+// takes them away.
+func TestApplyUplinks(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	r.container("/run/netns/a")
+	c := r.open()
+	empty := c.Export()
+	file := `networks:
+- {name: n, prefixes: 10.1.0.0/24}
+- {name: m, prefixes: 10.2.0.0/24}
+uplinks:
+- {network: n, device: eth0, vlan: 5}
+- {network: m, device: eth0, vlan: 6}
+attachments:
+- {network: n, target: "netns:a", addresses: 0/0}
+fdb:
+- {network: n, mac: "02:00:00:00:00:77", to: "uplink:eth0"}
+`
+	apply := func(text string) (spec.Applied, error) {
+		t.Helper()
+		cfg, err := spec.ParseHost("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Apply(cfg, false)
+	}
+	if got, err := apply(file); err != nil || len(got.Differences) != 6 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if us := c.Uplinks(); len(us) != 2 || !us[0].Up || !us[1].Up {
+		t.Errorf("uplinks %+v", us)
+	}
+	text, err := c.Export().MarshalHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := apply(string(text)); err != nil || len(got.Differences) != 0 {
+		t.Errorf("what was exported differs: %+v, %v\n%s", got, err, text)
+	}
+	for _, bad := range []string{
+		strings.Replace(file, "vlan: 6", "vlan: 5", 1), strings.Replace(file, "device: eth0, vlan: 5", "device: nosuch", 1),
+		strings.Replace(file, "uplink:eth0", "uplink:eth9", 1),
+	} {
+		if cfg, err := spec.ParseHost("f", []byte(bad)); err == nil {
+			if _, err = c.Apply(cfg, false); err == nil {
+				t.Errorf("taken:\n%s", bad)
+			}
+		}
+	}
+	if again, _ := c.Export().MarshalHost(); string(again) != string(text) {
+		t.Errorf("a refused file changed the host: %s", again)
+	}
+	text, err = empty.MarshalHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := apply(string(text)); err != nil || len(got.Differences) != 6 || len(c.Uplinks()) != 0 {
+		t.Errorf("taken away: %+v, %v, %+v", got, err, c.Uplinks())
+	}
+}

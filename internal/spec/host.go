@@ -19,7 +19,7 @@ import (
 type Static struct {
 	Network string `json:"network"`
 	MAC     string `json:"mac"`
-	To      string `json:"to"` // an attached target, or peer:NAME
+	To      string `json:"to"` // an attached target, peer:NAME, or uplink:DEVICE
 	Line    int    `json:"-"`  // in the file; 0: from elsewhere
 }
 
@@ -29,7 +29,7 @@ type Static struct {
 var (
 	settings = []string{"name", "local", "state-dir", "log-level"}
 	hostOnly = []string{"attachments", "fdb"}
-	objects  = append([]string{"networks", "peers", "routes"}, hostOnly...)
+	objects  = append([]string{"networks", "peers", "routes", "uplinks"}, hostOnly...)
 )
 
 // ParseHost reads a host strictly; file stands in its errors, which are
@@ -68,9 +68,10 @@ func (c Config) MarshalHost() ([]byte, error) {
 		Networks    []Network `yaml:"networks"`
 		Peers       []Peer    `yaml:"peers"`
 		Routes      []Route   `yaml:"routes"`
+		Uplinks     []Uplink  `yaml:"uplinks"`
 		Attachments []Attach  `yaml:"attachments"`
 		FDB         []Static  `yaml:"fdb"`
-	}{c.Networks, c.Peers, c.Routes, c.Attachments, c.FDB})
+	}{c.Networks, c.Peers, c.Routes, c.Uplinks, c.Attachments, c.FDB})
 	if err == nil {
 		err = c.addAllHostFields(&doc)
 	}
@@ -94,6 +95,10 @@ func (a *Attach) set(key, value string) (err error) {
 		_, err = ParseTarget(value)
 		a.Target = value
 	case "addresses":
+		if value == AddressNone {
+			a.NoAddress = true
+			return nil
+		}
 		var addr Address
 		addr, err = ParseAddress(value)
 		a.Addresses = append(a.Addresses, addr)
@@ -117,6 +122,9 @@ func (a Attach) MarshalYAML() (any, error) {
 	addrs := make([]string, len(a.Addresses))
 	for i, p := range a.Addresses {
 		addrs[i] = p.String()
+	}
+	if a.NoAddress {
+		addrs = []string{AddressNone}
 	}
 	return struct {
 		Network    string   `yaml:"network"`
@@ -144,6 +152,8 @@ func (s *Static) set(key, value string) (err error) {
 		s.To = value
 		if name, ok := strings.CutPrefix(value, "peer:"); ok {
 			err = CheckName(name)
+		} else if device, ok := strings.CutPrefix(value, ToUplink); ok {
+			err = CheckIfName(device)
 		} else {
 			_, err = ParseTarget(value)
 		}

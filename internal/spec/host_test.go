@@ -13,6 +13,7 @@ peers:
   - name: h2
     address: 192.0.2.2
 routes: []
+uplinks: []
 attachments:
   - network: blue
     target: netns:/run/netns/a
@@ -35,15 +36,15 @@ func TestParseHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := c.Attachments[0]
-	if len(c.Attachments) != 2 || a.Line != 9 || a.Addresses[0].String() != "10.1.0.5/24@10.1.0.9" || a.IfName != "eth0" || a.MTU != 1300 || !a.AllowSpoof ||
-		c.Attachments[1].Target != "pid:4711" || len(c.FDB) != 1 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 19 {
+	if len(c.Attachments) != 2 || a.Line != 10 || a.Addresses[0].String() != "10.1.0.5/24@10.1.0.9" || a.IfName != "eth0" || a.MTU != 1300 || !a.AllowSpoof ||
+		c.Attachments[1].Target != "pid:4711" || len(c.FDB) != 1 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 20 {
 		t.Errorf("got %+v", c)
 	}
 	out, err := c.MarshalHost()
 	if err != nil || string(out) != aHost {
 		t.Errorf("got\n%s, %v\nwant\n%s", out, err, aHost)
 	}
-	if out, err := (Config{}).MarshalHost(); err != nil || string(out) != "networks: []\npeers: []\nroutes: []\nattachments: []\nfdb: []\n" {
+	if out, err := (Config{}).MarshalHost(); err != nil || string(out) != "networks: []\npeers: []\nroutes: []\nuplinks: []\nattachments: []\nfdb: []\n" {
 		t.Errorf("nothing prints %q, %v", out, err)
 	}
 }
@@ -53,7 +54,7 @@ func TestParseHostRefused(t *testing.T) {
 		{"", "f:1: it describes nothing: networks: [] stands for a host without any"},
 		{"networks:\n", "f:1: it describes nothing: networks: [] stands for a host without any"},
 		{"networks: []\nname: h1\n", "f:2: name is given to weft run, and cannot be applied: take it out"},
-		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, attachments, fdb`},
+		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, uplinks, attachments, fdb`},
 		{"attachments: [{network: blue}]\n", `f:1: attachment of "": target "": want netns:NAME, netns:/path, pid:N or the name of a Docker container`},
 		{"attachments:\n- {target: pid:1, network: blue}\n- {target: pid:1, network: blue}\n", `f:3: attachment of "pid:1": it is attached to network "blue" on line 2 already`},
 		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof`},

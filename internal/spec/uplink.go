@@ -16,6 +16,9 @@ const (
 	VLANMax = 4094
 )
 
+// ToUplink stands before a device where a static FDB entry leads to an uplink.
+const ToUplink = "uplink:"
+
 // Uplink joins a network to a link of the host, and so to the LAN behind it.
 type Uplink struct {
 	Network string `json:"network" yaml:"network"`

@@ -1,0 +1,100 @@
+package control
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"weft/internal/spec"
+)
+
+// planUplinks plans the uplinks: which there shall be, and that their links exist.
+func (p *applying) planUplinks() error {
+	p.up = map[uplinkKey]*uplink{}
+	for key, u := range p.c.uplinks {
+		if u.origin == declared {
+			p.up[key] = u
+		}
+	}
+	for _, u := range p.cfg.Uplinks {
+		if err := p.planUplink(u); err != nil {
+			return p.at(u.Line, fmt.Errorf("uplink %q: %w", u.Device, err))
+		}
+	}
+	return nil
+}
+
+func (p *applying) planUplink(u spec.Uplink) error {
+	if err := u.Validate(); err != nil {
+		return err
+	}
+	if p.t.desired.networks[u.Network] == nil {
+		return fmt.Errorf("network %q does not exist: add it under networks", u.Network)
+	}
+	want := &uplink{Uplink: u, origin: byAPI, since: time.Now()}
+	want.Line = 0
+	switch was := p.c.uplinks[want.key()]; {
+	case was != nil && was.String() == want.String():
+		p.up[want.key()] = was
+		return nil
+	case was != nil && was.origin == declared:
+		return fmt.Errorf("it is declared in %s as %s: change it there and restart weft run, or take it out here", p.c.opt.Source, was)
+	}
+	for _, o := range p.up {
+		if err := u.Clash(o.Uplink); err != nil {
+			return err
+		}
+	}
+	s, err := p.c.sys.link(u.Device)
+	if err != nil {
+		return err
+	}
+	for _, ep := range p.stands {
+		if ep.Network == u.Network && ep.MAC == s.MAC {
+			return fmt.Errorf("link %s has the MAC %s of port %s: give that another", u.Device, s.MAC, ep.Target)
+		}
+	}
+	p.up[want.key()] = want
+	return nil
+}
+
+// partUplinks lets go of the uplinks that shall not be any more, and forgets them.
+// The answer takes that back.
+func (c *Controller) partUplinks(next map[uplinkKey]*uplink) (undo func()) {
+	was := c.uplinks
+	left := maps.Clone(was)
+	for key, u := range was {
+		if next[key] != u {
+			c.disconnectUplink(u, "it is being removed")
+			delete(left, key)
+		}
+	}
+	c.locked(func() { c.uplinks = left })
+	return func() {
+		c.locked(func() { c.uplinks = was })
+		c.followUplinks()
+	}
+}
+
+// joinUplinks makes next the uplinks. One whose link cannot be attached is down,
+// as at a start, and status says why.
+func (c *Controller) joinUplinks(next map[uplinkKey]*uplink) error {
+	was := c.uplinks
+	if maps.Equal(was, next) {
+		return nil
+	}
+	if err := c.commit(func() { c.uplinks = next }, func() { c.uplinks = was }); err != nil {
+		return fmt.Errorf("add uplinks: %w", err)
+	}
+	c.followUplinks()
+	return nil
+}
+
+// uplinkTexts describes uplinks, by network and device.
+func uplinkTexts(list map[uplinkKey]*uplink) map[string]string {
+	all := map[string]string{}
+	for key, u := range list {
+		all[key.network+" "+key.device] = u.String()
+	}
+	return all
+}
