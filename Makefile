@@ -8,7 +8,7 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME    ?= 10s
 LINTER      := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping docker.io busybox-static dnsmasq-base dropbear-bin nftables iptables openssh-client
+PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping bridge-utils docker.io busybox-static dnsmasq-base dropbear-bin nftables iptables openssh-client
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 

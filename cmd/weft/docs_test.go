@@ -11,9 +11,9 @@ import (
 	"weft/internal/spec"
 )
 
-// Every weft command that README.md and docs/cli.md show parses.
+// Every weft command that the pages show parses.
 func TestDocsCommands(t *testing.T) {
-	for _, path := range []string{"../../README.md", "../../docs/cli.md", "../../docs/modes.md"} {
+	for _, path := range []string{"../../README.md", "../../docs/cli.md", "../../docs/modes.md", "../../docs/migrate.md"} {
 		commands := shown(t, path)
 		if len(commands) < 5 {
 			t.Errorf("%s: found %d commands, want at least 5", path, len(commands))

@@ -17,24 +17,50 @@ func fdbCommand(a *app) *cobra.Command {
 }
 
 func fdbShow(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "show [NETWORK]",
-		Short:             "Show where each address is",
-		Example:           "  weft fdb show blue",
+	cmd := &cobra.Command{
+		Use:   "show [NETWORK]",
+		Short: "Show where each address is",
+		Long: `Show where each address is. With --format brctl or ovs it prints what brctl
+showmacs or ovs-appctl fdb/show would of one network; ports, and behind them
+peers, are numbered in the order of weft show.`,
+		Example:           "  weft fdb show blue\n  weft fdb show blue --format brctl\n  weft fdb show blue --format ovs",
 		Args:              wantArgs(0, 1),
 		ValidArgsFunction: a.completeArgs(networkNames),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			network, err := optionalNetwork(args)
-			if err != nil {
-				return err
-			}
-			es, err := a.client().FDB(cmd.Context(), network)
-			if err != nil {
-				return err
-			}
-			return a.print(es, func(w io.Writer) { fdbTable(w, es) })
-		},
 	}
+	format := a.foreignFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		network, err := optionalNetwork(args)
+		if err != nil {
+			return err
+		}
+		if err := a.checkForeign(*format); err != nil {
+			return err
+		}
+		if *format != "" && network == "" {
+			return usageError{errors.New("--format shows one network; name it")}
+		}
+		es, err := a.client().FDB(cmd.Context(), network)
+		if err != nil {
+			return err
+		}
+		var l layout
+		if *format != "" {
+			if l.Status, err = a.client().Status(cmd.Context()); err != nil {
+				return err
+			}
+		}
+		return a.print(es, func(w io.Writer) {
+			switch *format {
+			case likeBrctl:
+				brctlMACs(w, es, l.members(network))
+			case likeOVS:
+				ovsFDB(w, es, l.members(network))
+			default:
+				fdbTable(w, es)
+			}
+		})
+	}
+	return cmd
 }
 
 func fdbTable(w io.Writer, es []spec.FDBEntry) {

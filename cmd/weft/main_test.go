@@ -107,6 +107,9 @@ func TestBadArguments(t *testing.T) {
 		{"network add red 10.1.0.0/16 --gateway 10.1.0.1,mtu=1400", `weft: network add: network "red": gateway "10.1.0.1,mtu=1400" is not an address; want one of the network's prefix, as in 10.1.0.1`},
 		{"network set blue", `weft: network set: network "blue": nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing`},
 		{"apply", "weft: apply: name the file with -f FILE; - reads standard input"},
+		{"show --format iproute2", "weft: show: invalid argument \"iproute2\" for \"--format\" flag: it is brctl or ovs; see `weft show --help`"},
+		{"show --format ovs -o json", "weft: show: --format is text; leave it out for -o json"},
+		{"fdb show --format ovs", "weft: fdb show: --format shows one network; name it"},
 		{"network set blue --id 3", "weft: network set: unknown flag: --id; see `weft network set --help`"},
 		{"network set blue --mtu 1", `weft: network set: network "blue": mtu 1 is out of range; it goes from 68 to 65521`},
 		{"network rm Blue", `weft: network rm: network "Blue": 'B' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
@@ -294,6 +297,11 @@ func TestTablesGolden(t *testing.T) {
 	show("uplink", "ls")
 	show("fdb", "show")
 	show("drops")
+	show("show")
+	show("show", "--format", "brctl")
+	show("show", "--format", "ovs")
+	show("fdb", "show", "blue", "--format", "brctl")
+	show("fdb", "show", "blue", "--format", "ovs")
 	show("export")
 	show("apply", "-f", "testdata/host.yaml", "--dry-run")
 	show("apply", "-f", "testdata/none.yaml")

@@ -49,7 +49,7 @@ host, in the foreground; every other command asks it over its socket.`,
 	root.PersistentFlags().VarP(&a.output, "output", "o", "`form` of the answer: table or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		runCommand(a), statusCommand(a), versionCommand(a),
+		runCommand(a), statusCommand(a), showCommand(a), versionCommand(a),
 		networkCommand(a), attachCommand(a), detachCommand(a), portCommand(a), peerCommand(a),
 		exposeCommand(a), hideCommand(a), publishCommand(a), unpublishCommand(a), cleanupCommand(a),
 		routeCommand(a), uplinkCommand(a), fdbCommand(a), dropsCommand(a), applyCommand(a), exportCommand(a),

@@ -447,3 +447,35 @@ func TestApplyBesideDeclared(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// Docker containers are found by their names, and keep their places while they
+// are stopped.
+func TestApplyDocker(t *testing.T) {
+	r := newRig(t)
+	d := newFakeDocker(r)
+	web := d.run("0123456789abcdef", "web")
+	c := r.open()
+	const text = "networks:\n- name: blue\n  prefixes: [10.1.0.0/24]\nattachments:\n- network: blue\n  target: docker:web\n  addresses: [10.1.0.5/24]\n"
+	if got := r.applied(c, text); !strings.Contains(got, "+ port docker:web in blue: 10.1.0.5/24") {
+		t.Errorf("got\n%s", got)
+	}
+	if p := c.Ports(); len(p) != 1 || p[0].Name != "web" || !p[0].Up {
+		t.Fatalf("got %+v", p)
+	}
+	for _, same := range []string{text, strings.Replace(text, "docker:web", "web", 1), r.exported(c)} {
+		if got := r.applied(c, same); got != "" {
+			t.Errorf("applied again:\n%s", got)
+		}
+	}
+	_, err := apply(c, strings.Replace(text, "docker:web", "docker:db", 1), false)
+	wantError(t, err, `host.yaml:5: attachment of "docker:db"`)
+	d.watched()
+	d.stop(web)
+	eventually(t, "the port is down", func() bool { return !c.Ports()[0].Up })
+	if got := r.applied(c, r.exported(c)); got != "" {
+		t.Errorf("while it is stopped:\n%s", got)
+	}
+	if got := r.applied(c, "networks: []"); !strings.Contains(got, "- port docker:web") || len(c.Ports()) > 0 {
+		t.Errorf("got\n%s", got)
+	}
+}

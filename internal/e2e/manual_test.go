@@ -23,6 +23,20 @@ type manual struct {
 	containers map[string]*lab.NS
 }
 
+// newManual makes the two hosts.
+func newManual(t *testing.T) *manual {
+	t.Helper()
+	m := &manual{t: t, l: lab.ForTest(t), containers: map[string]*lab.NS{}}
+	m.hosts = map[string]*Host{"host1": newHost(t, m.l, "host1"), "host2": newHost(t, m.l, "host2")}
+	err := m.l.Link(
+		lab.End{NS: m.hosts["host1"].NS, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.18.16/24")}},
+		lab.End{NS: m.hosts["host2"].NS, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.18.17/24")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 var manualLine = regexp.MustCompile(`^    (host[12])# (\S.*?)(?:\s+#.*)?$`)
 
 // read runs every command of text.
@@ -134,14 +148,7 @@ func TestTwoHostsDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	routed, bridged := between(t, text, "## Routed", "## Bridged"), between(t, text, "## Bridged", "## Both")
-	m := &manual{t: t, l: lab.ForTest(t), containers: map[string]*lab.NS{}}
-	m.hosts = map[string]*Host{"host1": newHost(t, m.l, "host1"), "host2": newHost(t, m.l, "host2")}
-	err = m.l.Link(
-		lab.End{NS: m.hosts["host1"].NS, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.18.16/24")}},
-		lab.End{NS: m.hosts["host2"].NS, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.18.17/24")}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := newManual(t)
 	build, undo, found := strings.Cut(routed, "### Undo")
 	if !found {
 		t.Fatal("no section Undo")
@@ -163,6 +170,19 @@ func TestTwoHostsDocument(t *testing.T) {
 		{"172.17.0.100"}, {"fd17::100"},
 	})
 	m.read(bridged[at:])
+	m.empty()
+}
+
+// The page for those who come from other tools works from its top to its end, and
+// leaves nothing.
+func TestMigrateDocument(t *testing.T) {
+	lab.Need(t, "iputils-ping", "ping")
+	text, err := os.ReadFile("../../docs/migrate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newManual(t)
+	m.read(string(text))
 	m.empty()
 }
 
