@@ -239,3 +239,23 @@ func TestUplinkNoAllocs(t *testing.T) {
 		}
 	}
 }
+
+func TestIsolatedPorts(t *testing.T) {
+	s, d := testSwitch(t, Config{Workers: 1})
+	isolated := func(c *PortConfig) { c.Isolated = true }
+	a, b, c := attach(t, s, d, 1, isolated), attach(t, s, d, 2, isolated), attach(t, s, d, 3)
+	up := addUplink(t, s, d, 0)
+	f := testFrame(header.Broadcast, a.mac, 50)
+	a.Send(offload.Header{}, f)
+	for _, st := range []*station{c, up.lan, up.host} {
+		st.want(t, f)
+	}
+	b.wantNone(t)
+	a.Send(offload.Header{}, testFrame(b.mac, a.mac, 50))
+	wantDrops(t, s, a.id, drop.L2Isolated, 1)
+	b.wantNone(t)
+	f = testFrame(b.mac, c.mac, 50)
+	c.Send(offload.Header{}, f)
+	b.want(t, f)
+	wantBalance(t, s)
+}

@@ -32,8 +32,9 @@ it is.`,
 	ifName := flags.StringP("ifname", "i", "", "`name` of the interface inside the container; default "+spec.DefaultIfName)
 	mtu := flags.String("mtu", "", "`bytes` of IP that the container may send; default the network's")
 	allowSpoof := flags.Bool("allow-spoof", false, "let the container send from addresses that are not its own, as a bridge or router does")
+	isolated := flags.Bool("isolated", false, "keep the container apart from other isolated ones of this host")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		at := spec.Attach{Network: args[0], Target: args[1], MAC: *mac, IfName: *ifName, AllowSpoof: *allowSpoof}
+		at := spec.Attach{Network: args[0], Target: args[1], MAC: *mac, IfName: *ifName, AllowSpoof: *allowSpoof, Isolated: *isolated}
 		err := func() (err error) {
 			for _, arg := range args[2:] {
 				if arg == spec.AddressNone {

@@ -293,7 +293,7 @@ func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 	}
 	a.IfName = cmp.Or(a.IfName, spec.DefaultIfName)
 	w := &wanted{Attach: a, t: t, mac: mac}
-	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof}
+	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated}
 	w.was = p.c.endpointOf(n.Name, t)
 	switch err = there; {
 	case err != nil && (w.was == nil || p.c.ended(w.was)):
@@ -577,6 +577,9 @@ func portTexts(eps []*endpoint) map[string]string {
 		}
 		if ep.AllowSpoof {
 			s += ", allow-spoof"
+		}
+		if ep.Isolated {
+			s += ", isolated"
 		}
 		all[ep.Network+" "+ep.target.key] = s
 	}

@@ -222,7 +222,7 @@ func (c *Controller) plugFormer(ep *endpoint) error {
 // what the TAP had counted as dropped. On error dev is the caller's.
 func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
 	id, err := c.sw.AddPort(dataplane.PortConfig{
-		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, Addrs: ep.addrs(), MTU: ep.MTU, AllowSpoof: ep.AllowSpoof, Host: ep.Host != nil,
+		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, Addrs: ep.addrs(), MTU: ep.MTU, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated, Host: ep.Host != nil,
 	})
 	if err != nil {
 		return err

@@ -116,6 +116,10 @@ func (ep *endpoint) differs(a spec.Attach) error {
 		return fmt.Errorf("it is attached as interface %s, not %s: %s", ep.IfName, a.IfName, cure)
 	case a.MTU != 0 && a.MTU != ep.MTU:
 		return fmt.Errorf("it is attached with MTU %d, not %d: %s", ep.MTU, a.MTU, cure)
+	case a.Isolated && !ep.Isolated:
+		return fmt.Errorf("it is attached without --isolated: %s", cure)
+	case !a.Isolated && ep.Isolated:
+		return fmt.Errorf("it is attached with --isolated: %s", cure)
 	case a.AllowSpoof && !ep.AllowSpoof:
 		return fmt.Errorf("it is attached without --allow-spoof: %s", cure)
 	case !a.AllowSpoof && ep.AllowSpoof:
@@ -136,7 +140,7 @@ func askedMAC(a spec.Attach) (header.MAC, error) {
 // what is not possible. It changes nothing.
 func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.Attach) (*endpoint, error) {
 	ep := &endpoint{target: t, endpointRecord: endpointRecord{
-		Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof,
+		Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated,
 	}}
 	if ep.IfName == "" {
 		ep.IfName = spec.DefaultIfName

@@ -25,7 +25,7 @@ import (
 //	1  networks, peers, endpoints, static_fdb
 //	2  routes
 //	3  leaving, and former of endpoints; routes by next hop; Docker containers
-//	4  uplinks; host, published, and the host's own endpoints
+//	4  uplinks; isolated ports; host, published, and the host's own endpoints
 //
 // What is missing in an older one reads as empty, which is what it means.
 const stateVersion = 4
@@ -85,6 +85,7 @@ type endpointRecord struct {
 	MTU        int            `json:"mtu"`
 	OwnMTU     bool           `json:"own_mtu,omitempty"` // given with attach, so the network's does not apply
 	AllowSpoof bool           `json:"allow_spoof,omitempty"`
+	Isolated   bool           `json:"isolated,omitempty"`
 	Life       life           `json:"life"`
 	Former     *former        `json:"former,omitempty"` // what its interface may still have of earlier changes
 	Host       *hostPart      `json:"host,omitempty"`   // of the host itself; nil: a container's

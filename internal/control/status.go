@@ -55,7 +55,7 @@ func (c *Controller) Ports() []spec.PortStatus {
 func (c *Controller) portStatus(ep *endpoint, name string) spec.PortStatus {
 	s := spec.PortStatus{
 		Name: name, Network: ep.Network, Kind: "tap", Target: ep.Target, Namespace: ep.target.path, IfName: ep.IfName, MAC: ep.MAC,
-		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof,
+		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated,
 	}
 	if ep.Host != nil {
 		s.Kind = "host"

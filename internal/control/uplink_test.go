@@ -303,3 +303,30 @@ fdb:
 		t.Errorf("taken away: %+v, %v, %+v", got, err, c.Uplinks())
 	}
 }
+
+// Isolated ports reach all but each other, also after a restart.
+func TestIsolated(t *testing.T) {
+	r := newRig(t)
+	c := r.open("network n=10.1.0.0/24")
+	for _, name := range []string{"a", "b", "c"} {
+		r.container("/run/netns/" + name)
+		at := ask(t, "n", "netns:"+name)
+		at.Isolated = name != "c"
+		if p := r.attach(c, at); p.Isolated != at.Isolated {
+			t.Errorf("%s: isolated %t", name, p.Isolated)
+		}
+	}
+	_, err := c.Attach(ask(t, "n", "netns:a"))
+	wantError(t, err, "with --isolated")
+	for range 2 {
+		a, b, other := r.tap("/run/netns/a", "eth1"), r.tap("/run/netns/b", "eth1"), r.tap("/run/netns/c", "eth1")
+		if !hears(t, a, other) || !hears(t, other, b) {
+			t.Error("an isolated port does not reach one that is not")
+		}
+		if hears(t, a, b) {
+			t.Error("isolated ports reach each other")
+		}
+		r.close(c)
+		c = r.open("network n=10.1.0.0/24")
+	}
+}

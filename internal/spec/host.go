@@ -84,7 +84,7 @@ func (c Config) MarshalHost() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof"}
+var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof", "isolated"}
 
 // set is the setter of an attachment; addresses collect.
 func (a *Attach) set(key, value string) (err error) {
@@ -111,6 +111,8 @@ func (a *Attach) set(key, value string) (err error) {
 		a.MTU, err = ParseMTU(value)
 	case "allow-spoof":
 		a.AllowSpoof, err = parseSwitch(key, value)
+	case "isolated":
+		a.Isolated, err = parseSwitch(key, value)
 	default:
 		err = &keyError{key, attachFields}
 	}
@@ -134,7 +136,8 @@ func (a Attach) MarshalYAML() (any, error) {
 		IfName     string   `yaml:"ifname,omitempty"`
 		MTU        int      `yaml:"mtu,omitempty"`
 		AllowSpoof bool     `yaml:"allow-spoof,omitempty"`
-	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof}, nil
+		Isolated   bool     `yaml:"isolated,omitempty"`
+	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof, a.Isolated}, nil
 }
 
 var staticFields = []string{"network", "mac", "to"}

@@ -57,7 +57,7 @@ func TestParseHostRefused(t *testing.T) {
 		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, uplinks, attachments, fdb`},
 		{"attachments: [{network: blue}]\n", `f:1: attachment of "": target "": want netns:NAME, netns:/path, pid:N or the name of a Docker container`},
 		{"attachments:\n- {target: pid:1, network: blue}\n- {target: pid:1, network: blue}\n", `f:3: attachment of "pid:1": it is attached to network "blue" on line 2 already`},
-		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof`},
+		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof, isolated`},
 		{"attachments:\n- target: pid:1\n  network: blue\n  addresses: [10.1.0.5]\n", `f:4: attachment of "pid:1": address "10.1.0.5": the prefix length is missing; maybe you meant 10.1.0.5/24`},
 		{"fdb: [{network: a, mac: 02:00:00:00:00:01}]\n", `f:1: entry of "02:00:00:00:00:01": want network, mac, to, all of them`},
 		{"fdb: [{network: a, mac: 02:00:00:00:00:01, to: x:y}]\n", `f:1: entry of "02:00:00:00:00:01": target "x:y": scheme "x" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},

@@ -69,7 +69,8 @@ type Attach struct {
 	IfName     string    `json:"ifname,omitempty"`     // empty: eth1
 	MTU        int       `json:"mtu,omitempty"`        // 0: the network's
 	AllowSpoof bool      `json:"allow_spoof,omitempty"`
-	Line       int       `json:"-"` // in the file that is applied; 0: from elsewhere
+	Isolated   bool      `json:"isolated,omitempty"` // no frames to and from other isolated ports of this host
+	Line       int       `json:"-"`                  // in the file that is applied; 0: from elsewhere
 }
 
 // Address is ADDR/LEN[@GW], pipework's form.
@@ -169,6 +170,7 @@ type PortStatus struct {
 	MTU        int            `json:"mtu"`
 	Up         bool           `json:"up"`
 	AllowSpoof bool           `json:"allow_spoof"`
+	Isolated   bool           `json:"isolated"`
 	RxFrames   uint64         `json:"rx_frames"`
 	TxFrames   uint64         `json:"tx_frames"`
 	RxBytes    uint64         `json:"rx_bytes"`
