@@ -73,8 +73,9 @@ func (r *rawReceiver) Errors(f func(PeerID, error)) {
 	fd := r.f.sockets.Peers
 	peers := r.u.peers.Load()
 	var control [256]byte
+	var quoted [GRELen]byte
 	for range errorBatch {
-		_, n, _, to, err := unix.Recvmsg(fd, nil, control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		size, n, _, to, err := unix.Recvmsg(fd, quoted[:], control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if err == syscall.EINTR {
 			continue
 		}
@@ -82,12 +83,29 @@ func (r *rawReceiver) Errors(f func(PeerID, error)) {
 			break
 		}
 		p := peers.byAddr[addrOf(to)] // to is the destination of the quoted datagram
-		if e := parseICMPError(control[:n]); p != nil && e != nil {
+		if e := parseICMPError(control[:n]); p != nil && e != nil && !(quotesHello(quoted[:size]) && e.refuses()) {
 			f(p.ID, e)
 		}
 	}
 	// The kernel keeps the last error apart as well and would report it in place of a datagram.
 	_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+}
+
+// quotesHello reports whether the datagram whose GRE header an error quotes is a
+// hello. Others may answer that they do not know it (gre_rcv in
+// net/ipv4/ip_gre.c): that says nothing about the tunnels to them.
+func quotesHello(gre []byte) bool {
+	return len(gre) >= GRELen && GRE(gre).Protocol() == ProtoHello
+}
+
+// refuses reports whether the destination itself did not want the datagram.
+func (e *ICMPError) refuses() bool {
+	meaning := icmpMeaning
+	if e.From.Is6() {
+		meaning = icmp6Meaning
+	}
+	what := meaning[[2]uint8{e.Type, e.Code}]
+	return what == noSwitch || what == noTunnel
 }
 
 // addrOf returns the address of a socket address; invalid where it is no IP.

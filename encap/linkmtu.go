@@ -82,6 +82,7 @@ func (u *Underlay) Refresh() {
 	defer u.mu.Unlock()
 	if !u.closed {
 		u.peers.Store(u.peers.Load().changed(u.pathFinder()))
+		u.hello.Load().changed()
 	}
 }
 

@@ -19,6 +19,7 @@ type Peer struct {
 	Keyless  bool       // sends no key; hears only packets without one
 	Checksum bool       // sends GRE checksums; received ones are verified in any case
 	Sequence bool       // sends sequence numbers and drops late datagrams (RFC 2890 section 2.2)
+	Choice   Choice     // of what carries its tunnel
 }
 
 // check refuses what cannot be a peer.
@@ -56,7 +57,9 @@ func checkOuter(a netip.Addr) error {
 type peer struct {
 	Peer
 	path
-	carrier  carrierKind
+	wire     Carrier     // in use; changed by the hello
+	way      *way        // the same as long as the Peer is
+	carrier  carrierKind // as picked by what else is known (pick)
 	egress   *egressPath // nil where no egress TAP leads to it
 	noEgress error       // why not, said by the last look; nil: nobody has looked
 	dest     sockaddr
@@ -90,6 +93,12 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr), proof: new(proof)}
 		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
 			p.carrier, p.egress, p.noEgress, p.proof = before.carrier, before.egress, before.noEgress, before.proof
+			p.wire, p.way = before.wire, before.way
+		} else {
+			p.way = new(way)
+			if cfg.Choice == ChooseUDP {
+				p.wire = CarrierUDP
+			}
 		}
 		if cfg.Sequence {
 			p.sequenceFrom(old.peer(cfg.ID))

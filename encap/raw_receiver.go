@@ -81,9 +81,10 @@ func (r *rawReceiver) FD() int { return r.f.sockets.Peers }
 func (r *rawReceiver) Recv() ([]Datagram, error) {
 	n, err := r.read()
 	r.backlog = r.backlog || n > 1
-	peers := r.u.peers.Load()
+	peers, hello := r.u.peers.Load(), r.u.hello.Load()
+	kept := 0
 	for i := range n {
-		m, d := &r.msgs[i], &r.out[i]
+		m, d := &r.msgs[i], &r.out[kept]
 		slot, size, cut := r.slot(i), int(m.len), m.hdr.Flags&unix.MSG_TRUNC != 0
 		*d = Datagram{}
 		switch {
@@ -98,8 +99,11 @@ func (r *rawReceiver) Recv() ([]Datagram, error) {
 		default:
 			d.open(peers, slot, size, cut)
 		}
+		if d.hello == nil || !hello.take(peers.peer(d.Peer), CarrierGRE, d.hello) {
+			kept++
+		}
 	}
-	return r.out[:n], err
+	return r.out[:kept], err
 }
 
 // Overflow asks the kernel only where there is something to ask for: a queue
@@ -205,6 +209,9 @@ func (d *Datagram) openGRE(p *peer, slot []byte, start, end int) {
 		reason = d.check(p, g)
 	}
 	if d.Reason = reason; reason != drop.None {
+		if reason == drop.GREProto && d.Proto == ProtoHello {
+			d.hello = g
+		}
 		return
 	}
 	start += g.HeaderLen()

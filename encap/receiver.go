@@ -15,6 +15,7 @@ type Datagram struct {
 	Frame  []byte      // inner frame, of a whole header at least, or what Proto says is an IP packet; borrowed until the next Recv
 	Buf    []byte      // Headroom bytes that may be overwritten, then Frame
 	Reason drop.Reason // why it must be dropped, and Frame, Buf are nil; None: not decided here
+	hello  GRE         // what may be one; else nil
 }
 
 // Receiver reads one descriptor on which datagrams arrive. Each way of carrying

@@ -40,7 +40,8 @@ func (u *Underlay) first() netip.Addr {
 }
 
 // Room returns how long Packet.Frame, or each segment of it, may be so that its
-// datagram fits the link towards the peer: in bytes, Ethernet header and tags
+// datagram fits the link towards the peer, and the path as far as hellos have
+// found it to carry less: in bytes, Ethernet header and tags
 // counted also where the former stays here. It is exact, unlike Overhead, and as
 // of the last SetPeers or Refresh; 0 where there is no such peer. Any goroutine
 // may ask, for every frame: it costs an atomic load.
@@ -49,8 +50,12 @@ func (u *Underlay) Room(id PeerID, proto uint16) int {
 	if p == nil {
 		return 0
 	}
+	mtu := p.mtu
+	if learned := int(p.way.mtu.Load()); learned != 0 {
+		mtu = min(mtu, learned)
+	}
 	gre := GREFields{HasChecksum: p.Checksum, HasKey: !p.Keyless, HasSequence: p.Sequence}
-	room := p.mtu - p.outer - gre.Len()
+	room := mtu - p.outer - gre.Len()
 	if proto != ProtoTEB {
 		room += header.EthernetLen
 	}

@@ -61,7 +61,8 @@ type Underlay struct {
 	links    *netlink.Handle // of the namespace of the sockets; nil where they are none of Open
 	seed     uint64          // of flow labels
 	peers    atomic.Pointer[peerTable]
-	egress   *egress // nil without Config.Accel
+	egress   *egress                 // nil without Config.Accel
+	hello    atomic.Pointer[helloer] // nil before StartHello
 
 	mtuUnknown atomic.Bool // LinkMTU has said so in the log
 
@@ -153,6 +154,7 @@ func (u *Underlay) Close() error {
 	if closed {
 		return nil
 	}
+	u.hello.Load().end() // it may wait for mu
 	if u.egress != nil {
 		u.egress.close()
 	}
@@ -211,6 +213,7 @@ func (u *Underlay) SetPeers(peers []Peer) error {
 			return fmt.Errorf("set peers: %w", err)
 		}
 	}
+	u.hello.Load().changed()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -92,8 +93,16 @@ func peerTable(w io.Writer, first string, ps []spec.PeerStatus) {
 	var rows [][]string
 	for _, p := range ps {
 		rows = append(rows, []string{
-			p.Name, p.Address.String(), p.Encap, p.Accel, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), strings.Join(p.Networks, ","), peerReason(p),
+			p.Name, p.Address.String(), p.Encap, p.Accel, p.State, roundTrip(p), fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), strings.Join(p.Networks, ","), peerReason(p),
 		})
 	}
-	table(w, first+" ADDRESS ENCAP ACCEL STATE MTU RX TX NETWORKS REASON", rows)
+	table(w, first+" ADDRESS ENCAP ACCEL STATE RTT MTU RX TX NETWORKS REASON", rows)
+}
+
+// roundTrip shows the round-trip time to a peer; "-" where it is not known.
+func roundTrip(p spec.PeerStatus) string {
+	if p.RTTMicros == 0 {
+		return "-"
+	}
+	return (time.Duration(p.RTTMicros) * time.Microsecond).String()
 }

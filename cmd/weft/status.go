@@ -110,9 +110,9 @@ func statusPorts(w io.Writer, ps []spec.PortStatus) {
 func statusPeers(w io.Writer, ps []spec.PeerStatus) {
 	var rows [][]string
 	for _, p := range ps {
-		rows = append(rows, []string{p.Name, p.Address.String(), p.Encap, p.Accel, p.State, fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), peerReason(p)})
+		rows = append(rows, []string{p.Name, p.Address.String(), p.Encap, p.Accel, p.State, roundTrip(p), fmt.Sprint(p.MTU), short(p.RxFrames), short(p.TxFrames), peerReason(p)})
 	}
-	table(w, "PEER ADDRESS ENCAP ACCEL STATE MTU RX TX REASON", rows)
+	table(w, "PEER ADDRESS ENCAP ACCEL STATE RTT MTU RX TX REASON", rows)
 }
 
 // peerReason says why a peer is up or down, and why nothing accelerates it.

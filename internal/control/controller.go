@@ -206,6 +206,7 @@ func (c *Controller) start() (err error) {
 		c.log.Error("state was not written", "err", err)
 	}
 	c.tidy()
+	c.under.StartHello()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
 	c.running.Go(c.watchLinks) // ends with done

@@ -97,7 +97,10 @@ func (c *Controller) degraded() []spec.Degraded {
 		if err := p.checkVersion(c.opt.Config.Local); err != nil {
 			add(c.started, "peer "+name, "%v", err)
 		}
-		degradedHealth(name, healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now()), add)
+		degradedHealth(name, c.healthOf(p), add)
+		if path := c.under.Path(p.id); path.MTU != 0 {
+			add(path.Since, "peer "+name, "the path to it passes no datagrams over %d bytes: give its networks an MTU of %d with weft network set, or make the path carry more", path.MTU, c.peerMTU(p))
+		}
 	}
 	c.degradedRoutes(add)
 	return list

@@ -14,15 +14,13 @@ import (
 	"weft/internal/spec"
 )
 
-// heardFor is how many seconds a valid datagram keeps a peer up.
-const heardFor = 30
-
 // peer is a remote switch as it is.
 type peer struct {
 	spec.Peer
 	origin string
 	id     encap.PeerID
-	last   string // state that was said in the log; the watch's own
+	last   string    // state that was said in the log; written by the watch with mu held
+	since  time.Time // of last; zero: since the switch was started
 }
 
 // orderPeer puts a peer's networks in order, so that equal peers look equal.
@@ -211,7 +209,7 @@ func (c *Controller) peerConfigs() []dataplane.PeerConfig {
 			continue
 		}
 		cfg := dataplane.PeerConfig{Peer: encap.Peer{
-			ID: p.id, Addr: p.Address, Keyless: p.Keyless, Checksum: p.Checksum, Sequence: p.Sequence,
+			ID: p.id, Addr: p.Address, Keyless: p.Keyless, Checksum: p.Checksum, Sequence: p.Sequence, Choice: choiceOf(p.Peer),
 		}, MTU: c.peerMTU(p)}
 		if names, _ := carried(p, c.networks); p.Keyless && len(names) == 1 {
 			cfg.Domain = c.domains[names[0]].id
@@ -235,51 +233,35 @@ func (c *Controller) Peers() []spec.PeerStatus {
 }
 
 func (c *Controller) peerStatus(p *peer) spec.PeerStatus {
-	stats := c.sw.PeerStats(p.id)
-	h := healthOf(stats, c.sw.Now(), time.Now())
+	stats, path := c.sw.PeerStats(p.id), c.under.Path(p.id)
+	h := c.healthOf(p)
 	names, _ := carried(p, c.networks)
 	accel, why := c.under.Accel(p.id)
 	return spec.PeerStatus{
-		Name: p.Name, Address: p.Address, Encap: "gre", State: h.state, Reason: h.reason,
+		Name: p.Name, Address: p.Address, Encap: path.Carrier.String(), EncapReason: path.CarrierWhy,
+		State: h.state, Reason: h.reason, Since: h.since.Truncate(time.Second), Weft: path.Weft, RTTMicros: path.RTT.Microseconds(),
 		MTU: c.peerMTU(p), RxFrames: stats.RxFrames, TxFrames: stats.TxFrames,
 		Accel: accel, NoAccel: why, Networks: orEmpty(names), Origin: p.origin,
 	}
 }
 
+// choiceOf returns what a peer's option encap means.
+func choiceOf(p spec.Peer) encap.Choice {
+	switch p.Encap {
+	case "gre":
+		return encap.ChooseGRE
+	case "gre-udp":
+		return encap.ChooseUDP
+	}
+	return encap.ChooseAuto
+}
+
 // peerMTU returns the largest packet that fits the tunnel to p, whatever it is
-// carried in.
+// carried in: by the link, and by the path as far as it is known to carry less.
 func (c *Controller) peerMTU(p *peer) int {
-	return c.links.to(p.Address) - c.under.OverheadTo(p.Address, p.Checksum)
-}
-
-// health is what is known of a peer's being there.
-type health struct {
-	state  string // up, down or unknown
-	reason string
-	since  time.Time // of down
-	failed bool      // down by an error, not by silence
-}
-
-// healthOf reads a peer's health off its counters at second now of the switch's
-// clock, which is wall on the wall.
-func healthOf(s dataplane.PeerStats, now uint32, wall time.Time) health {
-	at := func(second uint32) time.Time {
-		return wall.Add(-time.Duration(now-second) * time.Second).Truncate(time.Second)
+	mtu := c.links.to(p.Address)
+	if path := c.under.Path(p.id).MTU; path != 0 {
+		mtu = min(mtu, path)
 	}
-	heard := func() string {
-		if s.Heard == 0 {
-			return "nothing heard yet"
-		}
-		return fmt.Sprintf("last datagram %d s ago, at %s", now-s.Heard, at(s.Heard).Format(time.RFC3339))
-	}
-	switch {
-	case s.Failed > s.Heard: // an error is a hint: the next valid datagram refutes it
-		why := fmt.Sprintf("%v since %s; %s", s.Err, at(s.Failed).Format(time.RFC3339), heard())
-		return health{state: "down", reason: why, since: at(s.Failed), failed: true}
-	case s.Heard == 0:
-		return health{state: "unknown", reason: heard()}
-	case now-s.Heard <= heardFor:
-		return health{state: "up", reason: heard()}
-	}
-	return health{state: "down", reason: "silent: " + heard(), since: at(s.Heard + heardFor)}
+	return mtu - c.under.OverheadTo(p.Address, p.Checksum)
 }

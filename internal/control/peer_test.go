@@ -154,7 +154,7 @@ func TestHealth(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := healthOf(dataplane.PeerStats{Heard: tt.heard, Failed: tt.failed, Err: refused}, 100, wall)
+			got := plainHealth(dataplane.PeerStats{Heard: tt.heard, Failed: tt.failed, Err: refused}, 100, wall)
 			if got.state != tt.want || !strings.Contains(got.reason, tt.reason) {
 				t.Errorf("got %s (%s), want %s (%s)", got.state, got.reason, tt.want, tt.reason)
 			}
@@ -182,7 +182,7 @@ func TestSilenceIsNoFault(t *testing.T) {
 		{dataplane.PeerStats{Failed: 11, Err: syscall.ECONNREFUSED}, 1},
 	} {
 		n := 0
-		degradedHealth("h2", healthOf(tt.stats, 100, wall), func(_ time.Time, what, format string, args ...any) {
+		degradedHealth("h2", plainHealth(tt.stats, 100, wall), func(_ time.Time, what, format string, args ...any) {
 			n++
 			if why := fmt.Sprintf(format, args...); what != "peer h2" || !strings.Contains(why, "refused") {
 				t.Errorf("got %s: %s", what, why)

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -49,9 +50,12 @@ func (c *Controller) look() {
 
 // lookAtPeer says whether p came or went since the last look.
 func (c *Controller) lookAtPeer(p *peer) {
-	h := healthOf(c.sw.PeerStats(p.id), c.sw.Now(), time.Now())
+	h := c.healthOf(p)
 	if h.state != p.last && (p.last != "" || h.state != "unknown") {
 		c.log.Info("peer is "+h.state, "peer", p.Name, "address", p.Address, "reason", h.reason)
+	}
+	if h.state != cmp.Or(p.last, "unknown") {
+		p.since = time.Now()
 	}
 	p.last = h.state
 }

@@ -179,18 +179,22 @@ type PortStatus struct {
 
 // PeerStatus is a peer as it is.
 type PeerStatus struct {
-	Name     string     `json:"name"`
-	Address  netip.Addr `json:"address"`
-	Encap    string     `json:"encap"`
-	State    string     `json:"state"` // up, down or unknown
-	Reason   string     `json:"reason"`
-	MTU      int        `json:"mtu"`
-	RxFrames uint64     `json:"rx_frames"`
-	TxFrames uint64     `json:"tx_frames"`
-	Accel    string     `json:"accel"`                  // what carries to it faster than raw sockets: egress-tap, or none
-	NoAccel  string     `json:"accel_reason,omitempty"` // why none
-	Networks []string   `json:"networks"`
-	Origin   string     `json:"origin"`
+	Name        string     `json:"name"`
+	Address     netip.Addr `json:"address"`
+	Encap       string     `json:"encap"`        // what carries the tunnel now: gre or gre-udp
+	EncapReason string     `json:"encap_reason"` // why that
+	State       string     `json:"state"`        // up, down or unknown
+	Reason      string     `json:"reason"`
+	Since       time.Time  `json:"since"`  // State is what it is
+	Weft        bool       `json:"weft"`   // it answers the hello of weft
+	RTTMicros   int64      `json:"rtt_us"` // round trip to another weft, in microseconds; 0: not measured
+	MTU         int        `json:"mtu"`
+	RxFrames    uint64     `json:"rx_frames"`
+	TxFrames    uint64     `json:"tx_frames"`
+	Accel       string     `json:"accel"`                  // what carries to it faster than raw sockets: egress-tap, or none
+	NoAccel     string     `json:"accel_reason,omitempty"` // why none
+	Networks    []string   `json:"networks"`
+	Origin      string     `json:"origin"`
 }
 
 // RouteStatus is one row of `weft route show`.
