@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,6 +50,13 @@ func testNetnsCounts(t *testing.T, addrA, addrB netip.Addr) {
 		}
 	}
 
+	// The link may take a second to come up, and neighbours to know each other.
+	for a.send(teb(1, frame(60))); !ready(strangers.FD(), unix.POLLIN, 100*time.Millisecond); {
+		a.send(teb(1, frame(60)))
+	}
+	for ready(strangers.FD(), unix.POLLIN, 50*time.Millisecond) {
+		count()
+	}
 	flood()
 	if n, calls := count(); n != 500 || calls < 500/64 {
 		t.Errorf("counted %d strangers in %d calls, want 500 in at least %d", n, calls, 500/64)
