@@ -22,6 +22,7 @@ type carrierKind uint8
 const (
 	byRaw carrierKind = iota // raw_carrier.go; carries whatever the peer is
 	byEgress
+	byUDP        // udp_carrier.go
 	carrierKinds // how many there are
 )
 
@@ -31,5 +32,6 @@ func (u *Underlay) newCarriers() [carrierKinds]carrier {
 	return [carrierKinds]carrier{
 		byRaw:    raw,
 		byEgress: &egressCarrier{u: u, raw: raw},
+		byUDP:    newUDPCarrier(u),
 	}
 }

@@ -17,6 +17,11 @@
 //	                                   a segment; works everywhere
 //	egress_*.go                        super-frames to a TAP, uncut, from where the
 //	                                   kernel moves them to the uplink (Linux 6.17)
+//	udp_carrier.go, udp_receiver.go    GRE-in-UDP, UDP_SEGMENT and UDP_GRO: a message
+//	                                   a super-frame; to other weft switches
+//
+// Which carrier passes, and whether a peer is there at all, the hello finds out
+// (session.go, hello.go).
 //
 // A datagram becomes a peer number here, and a peer number a datagram. Formats:
 // RFC 2784 and RFC 2890, outer header as RFC 2003, RFC 6040, RFC 6864 and, over

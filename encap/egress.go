@@ -250,6 +250,8 @@ func (u *Underlay) Accel(id PeerID) (name, reason string) {
 		return "none", "switched off"
 	case p.carrier == byEgress:
 		return "egress-tap", ""
+	case p.carrier == byUDP:
+		return "none", "GRE-in-UDP needs none"
 	}
 	err := p.noEgress
 	if down := u.egress.down.Load(); down != nil {

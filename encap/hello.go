@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weft/internal/header"
 )
 
 const (
@@ -93,6 +95,9 @@ func (h *helloer) take(p *peer, c Carrier, g GRE) bool {
 		return false
 	}
 	m := heardHello{peer: p, carrier: c, at: time.Now(), size: p.outer + len(g)}
+	if c == CarrierUDP {
+		m.size += header.UDPLen
+	}
 	m.n = copy(m.bytes[:], payload)
 	select {
 	case h.heard <- m:
@@ -209,7 +214,7 @@ func (h *helloer) hear(m *heardHello) {
 func (h *helloer) send(s *helloSession, now time.Duration, list []sending) {
 	for _, out := range list {
 		msg := s.message(now, out)
-		h.u.sendHello(s.peer, h.space, &msg, out.size)
+		h.u.sendHello(s.peer, out.carrier, h.space, &msg, out.size)
 	}
 }
 
@@ -239,32 +244,42 @@ func (h *helloer) publish(s *helloSession, real time.Time, now time.Duration) {
 	s.way.path.Store(&known)
 }
 
-// able returns the carriers that this host can send to p by.
-func (u *Underlay) able(*peer) [carriers]bool {
-	return [carriers]bool{CarrierGRE: true}
+// able returns the carriers that this host can send to p by. GRE-in-UDP leaves
+// no room for sequence numbers.
+func (u *Underlay) able(p *peer) [carriers]bool {
+	return [carriers]bool{CarrierGRE: true, CarrierUDP: u.family(p.Addr).udp != nil && !p.Sequence}
 }
 
 // sendHello sends a message in a datagram of size bytes; 0: as short as it is.
 // What the kernel says to it is no matter: a hello that does not arrive is
 // missed at the other side.
-func (u *Underlay) sendHello(p *peer, space []byte, m *hello, size int) {
+func (u *Underlay) sendHello(p *peer, c Carrier, space []byte, m *hello, size int) {
 	if !p.src.IsValid() {
 		return
 	}
 	e := envelope{to: p, src: p.src, gre: GREFields{Protocol: ProtoHello, HasKey: true, Key: helloKey}}
-	e.gre.Put(space[p.outer:])
-	start := p.outer + e.gre.Len()
+	at := p.outer
+	if c == CarrierUDP {
+		at += header.UDPLen
+	}
+	e.gre.Put(space[at:])
+	start := at + e.gre.Len()
 	end := start + len(m.appendTo(space[start:start]))
 	if size > end {
 		clear(space[end:size])
 		end = size
 	}
+	f := u.family(p.Addr)
+	if c == CarrierUDP {
+		sendOne(f.udp.send[0], space[at:end], &p.destUDP)
+		return
+	}
 	e.putOuter(space, end)
-	sendRaw(u.family(p.Addr).sockets.Send, space[:end], &p.dest)
+	sendOne(f.sockets.Send, space[:end], &p.dest)
 }
 
-// sendRaw sends a datagram without waiting.
-func sendRaw(fd int, b []byte, dest *sockaddr) {
+// sendOne sends a datagram without waiting.
+func sendOne(fd int, b []byte, dest *sockaddr) {
 	var iov unix.Iovec
 	iov.Base = &b[0]
 	iov.SetLen(len(b))

@@ -39,6 +39,7 @@ type host struct {
 // receiver returns that for the version of IP of the host's peers.
 func (h *host) receiver() encap.Receiver {
 	rs := h.u.Receivers()
+	rs = rs[:len(rs)/2] // the others are those of GRE-in-UDP
 	if h.v6 {
 		return rs[len(rs)-1]
 	}
@@ -48,6 +49,7 @@ func (h *host) receiver() encap.Receiver {
 // strangers returns the count of strangers of the same version of IP.
 func (h *host) strangers() *encap.Strangers {
 	all := h.u.Strangers()
+	all = all[:len(all)/2]
 	if h.v6 {
 		return all[len(all)-1]
 	}

@@ -63,6 +63,7 @@ type peer struct {
 	egress   *egressPath // nil where no egress TAP leads to it
 	noEgress error       // why not, said by the last look; nil: nobody has looked
 	dest     sockaddr
+	destUDP  sockaddr
 	outer    int // bytes of the outer IP header
 	proof    *proof
 	numbers  *numbers // nil without Sequence
@@ -91,6 +92,8 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 			return nil, fmt.Errorf("peers %d and %d have the same address %s", other.ID, cfg.ID, cfg.Addr)
 		}
 		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr), proof: new(proof)}
+		p.destUDP = p.dest
+		p.destUDP.setPort(udpPort)
 		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
 			p.carrier, p.egress, p.noEgress, p.proof = before.carrier, before.egress, before.noEgress, before.proof
 			p.wire, p.way = before.wire, before.way
@@ -98,6 +101,7 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 			p.way = new(way)
 			if cfg.Choice == ChooseUDP {
 				p.wire = CarrierUDP
+				p.choose()
 			}
 		}
 		if cfg.Sequence {
@@ -114,9 +118,13 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 
 // choose picks the carrier by what is known of the peer.
 func (p *peer) choose() {
-	p.carrier = byRaw
-	if p.egress != nil {
+	switch {
+	case p.wire == CarrierUDP:
+		p.carrier = byUDP
+	case p.egress != nil:
 		p.carrier = byEgress
+	default:
+		p.carrier = byRaw
 	}
 }
 

@@ -217,7 +217,10 @@ func setBuffer(cfg *Config, fd, force, plain int) error {
 
 // attach replaces the filter of a socket in one step: no datagram passes by
 // neither the old one nor the new one.
-func attach(fd int, prog []bpf.Instruction) error {
+func attach(fd int, prog []bpf.Instruction) error { return attachAs(fd, unix.SO_ATTACH_FILTER, prog) }
+
+// attachAs is attach for one of the socket options that take a program.
+func attachAs(fd, option int, prog []bpf.Instruction) error {
 	raw, err := bpf.Assemble(prog)
 	if err != nil {
 		return fmt.Errorf("assemble socket filter: %w", err)
@@ -226,7 +229,7 @@ func attach(fd int, prog []bpf.Instruction) error {
 	for i, r := range raw {
 		ins[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(ins)), Filter: &ins[0]})
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &unix.SockFprog{Len: uint16(len(ins)), Filter: &ins[0]})
 	if errors.Is(err, unix.ENOMEM) {
 		return fmt.Errorf("attach socket filter of %d instructions: %w: raise net.core.optmem_max", len(ins), err)
 	}

@@ -49,5 +49,10 @@ func (u *Underlay) Receivers() []Receiver {
 	for _, f := range u.families {
 		rs = append(rs, f.receiver)
 	}
+	for _, f := range u.families {
+		if f.inUDP != nil {
+			rs = append(rs, f.inUDP)
+		}
+	}
 	return rs
 }

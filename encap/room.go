@@ -54,7 +54,10 @@ func (u *Underlay) Room(id PeerID, proto uint16) int {
 	if learned := int(p.way.mtu.Load()); learned != 0 {
 		mtu = min(mtu, learned)
 	}
-	gre := GREFields{HasChecksum: p.Checksum, HasKey: !p.Keyless, HasSequence: p.Sequence}
+	if p.wire == CarrierUDP {
+		mtu -= header.UDPLen
+	}
+	gre := GREFields{HasChecksum: p.Checksum && p.wire == CarrierGRE, HasKey: !p.Keyless, HasSequence: p.Sequence}
 	room := mtu - p.outer - gre.Len()
 	if proto != ProtoTEB {
 		room += header.EthernetLen

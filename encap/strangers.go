@@ -34,6 +34,11 @@ func (u *Underlay) Strangers() []*Strangers {
 	for _, f := range u.families {
 		all = append(all, f.strangers)
 	}
+	for _, f := range u.families {
+		if f.udpOthers != nil {
+			all = append(all, f.udpOthers)
+		}
+	}
 	return all
 }
 

@@ -77,6 +77,10 @@ type family struct {
 	sockets   Sockets
 	receiver  *rawReceiver
 	strangers *Strangers
+	udp       *udpSockets // nil where there is no GRE-in-UDP
+	noUDP     error       // why not
+	inUDP     *udpReceiver
+	udpOthers *Strangers
 }
 
 // Open makes the raw sockets in the network namespace of the calling thread.
@@ -95,6 +99,9 @@ func Open(cfg Config) (*Underlay, error) {
 		return nil, fmt.Errorf("open underlay: %w", errors.Join(err, closeAll(s)))
 	}
 	u, err := newUnderlay(cfg, s, links)
+	if err == nil {
+		err = u.openUDP(&cfg)
+	}
 	if err == nil && cfg.Accel {
 		u.egress, err = startEgress(u)
 	}
@@ -102,6 +109,23 @@ func Open(cfg Config) (*Underlay, error) {
 		return nil, err
 	}
 	return u, nil
+}
+
+// openUDP adds GRE-in-UDP. Where its port is taken, or UDP_GRO is not known, raw
+// GRE has to do.
+func (u *Underlay) openUDP(cfg *Config) error {
+	for _, f := range u.families {
+		f.udp, f.noUDP = openUDP(cfg, f.v6)
+		if f.noUDP != nil {
+			u.log.Warn("no GRE-in-UDP", "err", f.noUDP)
+			continue
+		}
+		f.inUDP, f.udpOthers = newUDPReceiver(u, f), &Strangers{fd: f.udp.strangers}
+	}
+	if err := u.SetPeers(nil); err != nil {
+		return errors.Join(err, u.Close())
+	}
+	return nil
 }
 
 // Sockets are the three descriptors that an Underlay has for one version of IP,
@@ -163,7 +187,7 @@ func (u *Underlay) Close() error {
 	}
 	var errs []error
 	for _, f := range u.families {
-		errs = append(errs, f.sockets.close())
+		errs = append(errs, f.sockets.close(), f.udp.close())
 	}
 	return errors.Join(errs...)
 }
@@ -243,6 +267,11 @@ func (f *family) hear(t *peerTable) error {
 	}
 	if err := attach(f.sockets.Peers, hear); err != nil {
 		return err
+	}
+	if f.udp != nil {
+		if err := f.udp.hear(f.v6, f.local, addrs); err != nil {
+			return err
+		}
 	}
 	return attach(f.sockets.Strangers, count)
 }

@@ -54,7 +54,7 @@ CAP_SYS_PTRACE where containers are found by their processes.`,
 	flags.StringVar(&o.logLevel, "log-level", "", "`level`: debug, info, warn or error; default info")
 	flags.StringVar(&o.accel, "accel", "", "`auto`, to carry packets to peers as fast as this host allows, or off, by raw sockets only; default auto")
 	flags.StringArrayVar(&o.networks, "network", nil, "network: `NAME=PREFIX`[,PREFIX6][,id=N][,gateway=ADDR]...[,vrf=NAME][,range=A-B][,mtu=N][,ageing=SECONDS]; repeatable")
-	flags.StringArrayVar(&o.peers, "peer", nil, "switch of another host: `NAME=ADDR`[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre]; repeatable")
+	flags.StringArrayVar(&o.peers, "peer", nil, "switch of another host: `NAME=ADDR`[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre|gre-udp]; repeatable")
 	flags.StringArrayVar(&o.routes, "route", nil, "route: `PREFIX=PEER|ADDR`[,vrf=NAME]; repeatable")
 	flags.StringArrayVar(&o.uplinks, "uplink", nil, "link of this host that a network is joined to: `NETWORK=DEVICE`[,vlan=N][,transit]; repeatable")
 	flags.StringArrayVar(&o.exposed, "expose", nil, "network that the host takes part in: `NETWORK`[,ADDR/LEN]...[,no-snat]; repeatable")

@@ -93,3 +93,58 @@ func TestPeerHello(t *testing.T) {
 		t.Errorf("frames went from %+v to %+v", before, after)
 	}
 }
+
+// by says that a peer is up and spoken to by a carrier.
+func by(encap string) func(peerStatus) bool {
+	return func(p peerStatus) bool { return isUp(p) && p.Encap == encap }
+}
+
+// TestPeerCarrier blocks one carrier, in one direction or both: traffic goes on by
+// the other one, and by the first again when that passes.
+func TestPeerCarrier(t *testing.T) {
+	p := newPair(t, 1500)
+	p.h1.untilPeer("carried in UDP", by("gre-udp"))
+	p.h2.untilPeer("carried in UDP", by("gre-udp"))
+	move(t, p.c1, p.c2, p.c2.Addr, 4<<20)
+	move(t, p.c2, p.c1, p.c1.Addr, 4<<20)
+
+	unblock := p.h2.block(t, "udp dport 4754") // only from host 1 to host 2
+	p.h1.untilPeer("carried raw", by("gre"))
+	p.h2.untilPeer("carried in UDP still", by("gre-udp"))
+	move(t, p.c1, p.c2, p.c2.Addr, 4<<20)
+	move(t, p.c2, p.c1, p.c1.Addr, 4<<20)
+	unblock()
+	p.h1.untilPeer("carried in UDP again", by("gre-udp"))
+
+	unblock = p.h1.block(t, "meta l4proto gre")
+	defer unblock()
+	move(t, p.c1, p.c2, p.c2.Addr, 4<<20)
+	p.h1.untilPeer("carried in UDP all the time", by("gre-udp"))
+}
+
+// TestPeerEncapForced keeps to the carrier that is set, and delivers exactly by
+// either, also where one in ninety datagrams is lost on the way.
+func TestPeerEncapForced(t *testing.T) {
+	for _, encap := range []string{"gre", "gre-udp"} {
+		t.Run(encap, func(t *testing.T) {
+			l := lab.ForTest(t)
+			h1, h2 := newHost(t, l, "host1"), newHost(t, l, "host2")
+			underlay(t, l, h1.NS, h2.NS, 1500)
+			h1.Start(runArgs(1, ",encap="+encap))
+			h2.Start(runArgs(2, ",encap="+encap))
+			c1, c2 := newContainer(t, l, "c1", "10.1.0.11"), newContainer(t, l, "c2", "10.1.0.12")
+			h1.attach("net1", c1)
+			h2.attach("net1", c2)
+			h1.untilPeer("up", by(encap))
+			move(t, c1, c2, c2.Addr, 64<<20)
+			unblock := h2.block(t, "meta l4proto { gre, udp } numgen inc mod 90 0")
+			move(t, c1, c2, c2.Addr, 16<<20)
+			unblock()
+			for _, h := range []*Host{h1, h2} {
+				if why := h.status().unbalanced(); why != "" {
+					t.Error(why)
+				}
+			}
+		})
+	}
+}

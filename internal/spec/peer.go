@@ -12,7 +12,7 @@ import (
 var peerOptions = []string{"networks", "key", "csum", "seq", "encap"}
 
 // ParsePeer reads the value of --peer:
-// NAME=ADDR[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre].
+// NAME=ADDR[,networks=A+B][,key=none][,csum][,seq][,encap=auto|gre|gre-udp].
 func ParsePeer(s string) (Peer, error) {
 	name, list, ok := strings.Cut(s, "=")
 	if !ok {
@@ -86,7 +86,7 @@ func (p *Peer) set(key, value string) (err error) {
 		p.Sequence, err = parseSwitch(key, value)
 	case "encap":
 		if value == "" {
-			return errors.New("encap is empty; it is auto or gre")
+			return errors.New("encap is empty; it is auto, gre or gre-udp")
 		}
 		p.Encap = value
 	default:
@@ -136,9 +136,12 @@ func (p *Peer) validate() error {
 	switch p.Encap {
 	case "auto":
 		p.Encap = ""
-	case "", "gre":
+	case "", "gre", "gre-udp":
 	default:
-		return fmt.Errorf("encap %q is not known; it is auto or gre", p.Encap)
+		return fmt.Errorf("encap %q is not known; it is auto, gre or gre-udp", p.Encap)
+	}
+	if p.Encap == "gre-udp" && p.Sequence {
+		return errors.New("encap=gre-udp has no room for sequence numbers: leave out seq")
 	}
 	return nil
 }
