@@ -116,7 +116,7 @@ func TestBadArguments(t *testing.T) {
 		{"peer add host2", "weft: peer add: want NAME ADDR[,OPTION]..., got 1 argument; see `weft peer add --help`"},
 		{"peer add host2 192.168.18", `weft: peer add: peer "host2": "192.168.18" is not an address; want that of the other host, as in 192.168.18.17`},
 		{"peer add host2 192.168.18.17,csum --csum", `weft: peer add: peer "host2": option "csum" is given twice`},
-		{"peer add host2 192.168.18.17 --encap vxlan", `weft: peer add: peer "host2": encap "vxlan" is not known; it is auto or gre`},
+		{"peer add host2 192.168.18.17 --encap vxlan", `weft: peer add: peer "host2": encap "vxlan" is not known; it is auto, gre or gre-udp`},
 		{"peer rm ..", `weft: peer rm: peer "..": a name starts with a letter or digit, not with '.'`},
 		{"fdb add blue 02:00:00:00:00:01", "weft: fdb add: want NETWORK MAC PORT|peer:NAME, got 2 arguments; see `weft fdb add --help`"},
 		{"fdb add blue 2 web", `weft: fdb add: MAC "2": want six octets, as in 02:00:00:00:00:01, or U:STRING`},
@@ -141,7 +141,7 @@ func TestBadArguments(t *testing.T) {
 		{"run --network a=10.1.0.0/16,id=5 --network b=10.2.0.0/16,id=5", `weft: run: --network: network "b": id 5 is that of network "a" already; choose another`},
 		{"run --network a=10.1.0.0/16,id=4294967296", `weft: run: --network: network "a": id 4294967296 is out of range; it goes from 1 to 4294967295`},
 		{"run --peer h=10.0.0.1 --peer g=10.0.0.1", `weft: run: --peer: peer "g": 10.0.0.1 is the address of peer "h" already; a host is one peer: leave one of them out, or give it another address`},
-		{"run --peer h=10.0.0.1,encap=gre-udp", `weft: run: --peer: peer "h": encap "gre-udp" is not known; it is auto or gre`},
+		{"run --peer h=10.0.0.1,seq,encap=gre-udp", `weft: run: --peer: peer "h": encap=gre-udp has no room for sequence numbers: leave out seq`},
 	}
 	for _, tt := range tests {
 		code, stdout, stderr := weft(t, strings.Fields(tt.args)...)

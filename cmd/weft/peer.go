@@ -30,7 +30,7 @@ heard, so both ends have to name each other.`,
 	flags := cmd.Flags()
 	option(flags, "networks", "`A+B`: networks shared with it; default all, none: for routes alone")
 	option(flags, "key", "`none`: its frames have no GRE key, which makes it a peer of one network")
-	option(flags, "encap", "`auto` or gre: how frames are carried")
+	option(flags, "encap", "`auto`, gre or gre-udp: how frames are carried")
 	csum := flags.Bool("csum", false, "send GRE checksums")
 	seq := flags.Bool("seq", false, "send GRE sequence numbers and drop late datagrams; slower")
 	_ = cmd.RegisterFlagCompletionFunc("networks", a.completeArgs(networkNames))
