@@ -32,7 +32,7 @@ type rawCarrier struct {
 
 // proof says whether the host lets datagrams to a peer pass: a raw socket's go
 // through the rules that the host has for what it sends (netfilter's output and
-// postrouting), and an error tells when they do not. Written by workers, and read
+// postrouting), and an error tells when they do not. Written by workers and the hello, and read
 // and reset by the one who looks for faster ways.
 type proof struct{ sent atomic.Bool }
 

@@ -103,6 +103,10 @@ func by(encap string) func(peerStatus) bool {
 // the other one, and by the first again when that passes.
 func TestPeerCarrier(t *testing.T) {
 	p := newPair(t, 1500)
+	p.h1.Stop()
+	p.h2.Stop()
+	p.h1.Start("--accel=off " + runArgs(1, ""))
+	p.h2.Start("--accel=off " + runArgs(2, ""))
 	p.h1.untilPeer("carried in UDP", by("gre-udp"))
 	p.h2.untilPeer("carried in UDP", by("gre-udp"))
 	move(t, p.c1, p.c2, p.c2.Addr, 4<<20)
