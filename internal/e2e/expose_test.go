@@ -98,9 +98,9 @@ func newExposed(t *testing.T) *exposed {
 	}
 	in(t, x.inet, "ip route add 192.0.2.0/24 via 203.0.113.1") // and no way to a container
 	in(t, x.inet, "ip -6 route add 2001:db8:1::/64 via 2001:db8:203::1")
-	x.h1.Start("--name host1 --local " + lanHost + " --peer host2=" + lanPeer +
+	x.h1.Start("--accel off --name host1 --local " + lanHost + " --peer host2=" + lanPeer +
 		" --network blue=10.10.0.0/24,fd00:10::/64,gateway=10.10.0.1,gateway=fd00:10::1,vrf=site --route 10.20.0.0/24=host2,vrf=site")
-	x.h2.Start("--name host2 --local " + lanPeer + " --peer host1=" + lanHost +
+	x.h2.Start("--accel off --name host2 --local " + lanPeer + " --peer host1=" + lanHost +
 		" --network green=10.20.0.0/24,gateway=10.20.0.1,vrf=site --route 10.10.0.0/24=host1,vrf=site --route 0.0.0.0/0=host1,vrf=site")
 	x.web, x.app, x.far = newContainer(t, x.l, "web", "10.10.0.11"), newContainer(t, x.l, "app", "10.10.0.12"), newContainer(t, x.l, "far", "10.20.0.11")
 	x.h1.Weft("attach blue " + x.web.target() + " 10.10.0.11/24 fd00:10::11/64")

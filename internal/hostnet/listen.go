@@ -30,7 +30,7 @@ type Listener struct {
 	tcp net.Listener
 	udp *net.UDPConn
 
-	dialing context.Context // ends with Close
+	dialling context.Context // ends with Close
 	hangUp  context.CancelFunc
 
 	running sync.WaitGroup // accept or read loop, and sessions
@@ -47,7 +47,7 @@ type Target func(client netip.Addr) netip.AddrPort
 // every one. A port that is taken is an error.
 func Listen(proto string, host netip.Addr, port uint16, target Target) (*Listener, error) {
 	l := &Listener{proto: proto, host: host, port: port, target: target, open: map[io.Closer]struct{}{}}
-	l.dialing, l.hangUp = context.WithCancel(context.Background())
+	l.dialling, l.hangUp = context.WithCancel(context.Background())
 	at := fmt.Sprintf(":%d", port)
 	if host.IsValid() {
 		at = netip.AddrPortFrom(host, port).String()
@@ -139,7 +139,7 @@ func (l *Listener) dial(client netip.Addr) (net.Conn, error) {
 	if !to.IsValid() {
 		return nil, errors.New("its target is not attached")
 	}
-	ctx, cancel := context.WithTimeout(l.dialing, dialTimeout)
+	ctx, cancel := context.WithTimeout(l.dialling, dialTimeout)
 	defer cancel()
 	return new(net.Dialer).DialContext(ctx, l.proto, to.String())
 }
