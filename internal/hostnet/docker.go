@@ -44,7 +44,8 @@ func setDocker(links []string) (edited bool, err error) {
 			return edited, err
 		}
 	}
-	return edited, nil
+	changed, err := setDockerLegacy(links)
+	return edited || changed, err
 }
 
 // setDockerIn does so in one table, in one step.

@@ -320,6 +320,39 @@ func indexless(s string) string {
 	return regexp.MustCompile(`link/ether \S+|fe80::\S+`).ReplaceAllString(s, "X")
 }
 
+// The older iptables is spoken to by its own program.
+func TestLegacyNetns(t *testing.T) {
+	p := newPlace(t)
+	lab.Need(t, "iptables", "iptables-legacy")
+	if out, err := p.try("iptables-legacy -w -N DOCKER-USER && iptables-legacy -w -A DOCKER-USER -s 203.0.113.9 -m comment --comment mine -j DROP"); err != nil {
+		t.Skipf("this kernel has no iptables of the older kind: %v %s", err, out)
+	}
+	was := p.run("iptables-legacy -w -S")
+	plan := blue()
+	for _, l := range plan.Links {
+		p.link(l)
+	}
+	plan = p.apply(plan)
+	if got := p.run("iptables-legacy -w -S DOCKER-USER"); strings.Count(got, "--comment weft -j ACCEPT") != 4 {
+		t.Errorf("chain DOCKER-USER is\n%s", got)
+	}
+	p.run("iptables-legacy -w -D DOCKER-USER 1")
+	p.do(func() error {
+		repaired, err := p.h.Check(plan)
+		if len(repaired) != 1 {
+			t.Errorf("repaired %q", repaired)
+		}
+		if again, _ := p.h.Check(plan); len(again) > 0 {
+			t.Errorf("repaired again: %q", again)
+		}
+		return err
+	})
+	p.release(plan)
+	if now := p.run("iptables-legacy -w -S"); now != was {
+		t.Errorf("release: the rules are\n%s\nand were\n%s", now, was)
+	}
+}
+
 func TestBarredNetns(t *testing.T) {
 	p := newPlace(t)
 	plan := blue()

@@ -31,7 +31,7 @@ type Listener struct {
 	udp *net.UDPConn
 
 	dialling context.Context // ends with Close
-	hangUp  context.CancelFunc
+	hangUp   context.CancelFunc
 
 	running sync.WaitGroup // accept or read loop, and sessions
 	mu      sync.Mutex     // guards the following

@@ -208,7 +208,7 @@ func (c *Config) addStatic(s Static) error {
 // Difference is something in which a host and a file differ.
 type Difference struct {
 	Op   string `json:"op"`            // + added, ~ changed, - removed
-	Kind string `json:"kind"`          // network, peer, route, port or fdb
+	Kind string `json:"kind"`          // network, peer, route, exposed network, published port, port or fdb
 	Was  string `json:"was,omitempty"` // empty where it is added
 	Now  string `json:"now,omitempty"` // empty where it is removed
 }
