@@ -12,7 +12,7 @@ PACKAGES    := openvswitch-switch iperf3 tshark iproute2 iputils-ping bridge-uti
 COMPILER    := gcc libc6-dev
 REPORT      := $(GO) run ./internal/testreport
 
-.PHONY: help deps build demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-docs cover clean
+.PHONY: help deps build demo test test-long race lint conformance fuzz fuzz-path bench bench-micro bench-growth bench-docs cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -97,8 +97,12 @@ bench: deps build ## weft beside kernel, Open vSwitch and wireguard-go (as root;
 bench-micro: ## the parts alone, ten times each, for benchstat (MICRO='-bench FDB -count 3' and the like)
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms -count 10 -timeout 2h $(MICRO) ./fib ./encap ./internal/header ./internal/offload ./internal/policy
 
+bench-growth: deps build ## what more ports, peers, routes and stations cost one switch (as root; BENCH='--only ports')
+	$(GO) run ./bench growth $(BENCH)
+
 bench-docs: deps build ## make bench, written into README.md and docs/ (as root)
 	$(GO) run ./bench --docs=. $(BENCH)
+	$(GO) run ./bench growth --docs=.
 
 cover: deps ## test coverage, daemons in namespaces included; by line in bin/cover.html
 	@rm -rf bin/cover && mkdir -p bin/cover

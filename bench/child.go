@@ -44,7 +44,7 @@ func startChild(ctx context.Context, b *bed, host *lab.NS, in, name string, args
 	}
 	b.onClose(p.Kill)
 	b.switchedBy(host, p.PID())
-	_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(time.Minute))
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if strings.TrimSpace(line) == childReady {
 		return nil

@@ -42,6 +42,31 @@ func writeDocs(root string, r report) error {
 	return replacePart(filepath.Join(root, "docs", "benchmarks.md"), "figures", "bench-docs", all.Bytes())
 }
 
+// writeGrowthDocs writes the curves into docs/benchmarks.md, and charts beside it.
+func writeGrowthDocs(root string, r growthReport) error {
+	dir := filepath.Join(root, "docs", "benchmarks")
+	if err := growthPlots(dir, r); err != nil {
+		return err
+	}
+	var all, figures bytes.Buffer
+	if err := growthWriters["markdown"](&all, r); err != nil {
+		return err
+	}
+	fmt.Fprintln(&all)
+	for _, c := range r.Curves {
+		for _, m := range c.Metrics {
+			fmt.Fprintf(&all, "![%s by %s](benchmarks/growth-%s-%s.svg)\n", m.Name, c.Of, c.ID, m.ID)
+		}
+	}
+	if err := writeJSON(&figures, r); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "growth.json"), figures.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write figures: %w", err)
+	}
+	return replacePart(filepath.Join(root, "docs", "benchmarks.md"), "growth", "bench-docs", all.Bytes())
+}
+
 // replacePart puts text between the marks of a document.
 func replacePart(path, part, target string, text []byte) error {
 	old, err := os.ReadFile(path)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,12 +14,12 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"weft/internal/lab"
 	"weft/internal/progress"
 )
 
 // options are what the flags say.
 type options struct {
+	growth  bool // `bench growth`
 	rounds  int
 	seconds float64
 	output  string
@@ -57,7 +56,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return 2
 	}
-	err = bench(ctx, o, args, stdout, stderr)
+	if o.growth {
+		err = growth(ctx, o, args[1:], stdout, stderr)
+	} else {
+		err = bench(ctx, o, args, stdout, stderr)
+	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted; everything was taken away again")
 	}
@@ -80,10 +83,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.StringSliceVar(&o.loads, "loads", nil, "`loads` to put on them: tcp1,tcp4,both,udp,rr; and iperf3, which is left out otherwise")
 	fs.StringVar(&o.plot, "plot", "", "write charts, SVG and PNG, into this `folder`")
 	fs.StringVar(&o.docs, "docs", "", "write tables and charts into README.md and docs/ of this `repository`")
+	if o.growth = len(args) > 0 && args[0] == "growth"; o.growth {
+		args = args[1:]
+	}
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
 	switch {
+	case o.growth && (fs.Changed("rounds") || fs.Changed("seconds") || fs.Changed("loads")):
+		return o, errors.New("growth takes no --rounds, --seconds or --loads")
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q; see --help", fs.Arg(0))
 	case o.rounds < 1 || o.rounds > 100:
@@ -92,6 +100,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("--seconds %v: must be 0.1 to 60", o.seconds)
 	case writers[o.output] == nil:
 		return o, fmt.Errorf("--output %q: must be table, json or markdown", o.output)
+	}
+	if o.growth {
+		for _, word := range o.only {
+			if !slices.ContainsFunc(growths, func(g growthCurve) bool { return g.id == word }) {
+				return o, fmt.Errorf("--only: nothing that grows is called %q; there are ports, peers, routes, stations", word)
+			}
+		}
+		return o, nil
 	}
 	if _, _, err := choose(allSystems(o.weft), o.only); err != nil {
 		return o, fmt.Errorf("--only: %w", err)
@@ -104,18 +120,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 
 // bench measures and prints. Progress goes to stderr, the result to stdout.
 func bench(ctx context.Context, o options, args []string, stdout, stderr io.Writer) error {
-	if err := lab.Check(); err != nil {
-		return err
-	}
-	if err := lab.Sweep(); err != nil { // of runs that were killed
-		return err
-	}
-	path, err := filepath.Abs(o.weft)
+	path, err := findWeft(o.weft)
 	if err != nil {
 		return err
-	}
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("find weft: %w; build it with: make build", err)
 	}
 	systems, missing, err := choose(allSystems(path), o.only)
 	if err != nil {

@@ -169,14 +169,14 @@ func (s systemReport) figureOf(metric string) *figure {
 // writers print a report in the forms that --output names.
 var writers = map[string]func(io.Writer, report) error{
 	"table":    writeTable,
-	"json":     writeJSON,
+	"json":     func(w io.Writer, r report) error { return writeJSON(w, r) },
 	"markdown": writeMarkdown,
 }
 
-func writeJSON(w io.Writer, r report) error {
+func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(r)
+	return e.Encode(v)
 }
 
 // measured returns the metrics that any system has.
@@ -327,6 +327,12 @@ func (t table) markdown(w io.Writer) {
 			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
 		}
 	}
+}
+
+// markdownTo is markdown where an error may be returned.
+func (t table) markdownTo(w io.Writer) error {
+	t.markdown(w)
+	return nil
 }
 
 // writeMarkdown is writeTable for documents.

@@ -140,6 +140,9 @@ func TestParse(t *testing.T) {
 		{"--only vxlan,weft-gre --loads tcp1,rr", true},
 		{"--only nope", false},
 		{"--loads nope", false},
+		{"growth --only ports,routes", true},
+		{"growth --only vxlan", false},
+		{"growth --rounds 3", false},
 		{"--nope", false},
 		{"extra", false},
 	}
@@ -147,6 +150,56 @@ func TestParse(t *testing.T) {
 		_, err := parse(strings.Fields(tt.args), &strings.Builder{})
 		if got := err == nil; got != tt.ok {
 			t.Errorf("parse(%q): got error %v, want ok %v", tt.args, err, tt.ok)
+		}
+	}
+}
+
+func TestGrowthReport(t *testing.T) {
+	r := growthReport{Curves: []curve{{ID: "ports", Of: "ports", Metrics: []growthMetric{{"attach", "attach", "ms", 1}, {"tcp", "TCP", "Gbit/s", 2}}, Points: []map[string]any{
+		{"n": 1, "attach": 22.84}, {"n": 10, "attach": 24.9, "tcp": 9.5},
+	}}}}
+	for form, write := range growthWriters {
+		var out strings.Builder
+		if err := write(&out, r); err != nil || !strings.Contains(out.String(), "22.8") {
+			t.Errorf("%s: %v\n%s", form, err, out.String())
+		}
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "docs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "docs/benchmarks.md"), []byte("<!-- growth: written by make bench-docs -->\n<!-- end of growth -->\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeGrowthDocs(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"growth-ports-attach.svg", "growth-ports-tcp.png", "growth.json"} {
+		if st, err := os.Stat(filepath.Join(dir, "docs/benchmarks", name)); err != nil || st.Size() < 300 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSyntheticTable(t *testing.T) {
+	table := syntheticTable(20_000)
+	byLength := map[int]int{}
+	for _, p := range table {
+		if p != p.Masked() || !p.Addr().Is4() {
+			t.Fatalf("%s is no prefix", p)
+		}
+		byLength[p.Bits()]++
+	}
+	if n := byLength[24]; n < 11_000 || n > 13_500 {
+		t.Errorf("%d of 20,000 have length 24, want 6 in 10", n)
+	}
+	for i, a := range addressesIn(table, 64) {
+		in := false
+		for _, p := range table {
+			in = in || p.Contains(a)
+		}
+		if !in {
+			t.Errorf("address %d, %s, is in no prefix", i, a)
 		}
 	}
 }

@@ -136,6 +136,7 @@ func weftRouted(program string) system {
 type weftSwitch struct {
 	program, socket string
 	proc            *lab.Proc
+	pid             int // of proc
 }
 
 // startWeft starts a switch on a host and waits until it answers.
@@ -151,8 +152,9 @@ func startWeft(ctx context.Context, b *bed, program string, host *lab.NS, name s
 	if w.proc, err = host.Start(cmd); err != nil {
 		return nil, err
 	}
+	w.pid = w.proc.PID()
 	b.onClose(func() { _ = w.proc.Stop(2 * time.Second) })
-	b.switchedBy(host, w.proc.PID())
+	b.switchedBy(host, w.pid)
 	b.path = w.path
 	for range 500 {
 		if _, err = w.ctl(ctx, "status"); err == nil {

@@ -15,12 +15,20 @@ const maxAnnounced = 4096
 type announced struct {
 	port PortID
 	buf  []byte // virtio header, then the frame
+	far  bool   // to uplinks and peers alone
 }
 
 // Announce floods a complete frame into the port's domain as if the port had
 // sent it: a gratuitous ARP or an unsolicited neighbour advertisement. The
 // frame is copied. It returns before the frame is sent.
-func (s *Switch) Announce(id PortID, f []byte) error {
+func (s *Switch) Announce(id PortID, f []byte) error { return s.announce(id, f, false) }
+
+// AnnounceFar is Announce to the uplinks and peers of the domain alone: a second
+// time to every container of this host would cost a write for each and tell it
+// nothing.
+func (s *Switch) AnnounceFar(id PortID, f []byte) error { return s.announce(id, f, true) }
+
+func (s *Switch) announce(id PortID, f []byte, far bool) error {
 	if s.snapshot.Load().port(id) == nil {
 		return fmt.Errorf("announce: no port %d", id)
 	}
@@ -33,7 +41,7 @@ func (s *Switch) Announce(id PortID, f []byte) error {
 	w.mu.Lock()
 	full := len(w.announce) >= maxAnnounced
 	if !full {
-		w.announce = append(w.announce, announced{port: id, buf: buf})
+		w.announce = append(w.announce, announced{port: id, buf: buf, far: far})
 	}
 	w.mu.Unlock()
 	if full {
@@ -58,7 +66,11 @@ func (w *worker) sendAnnounced() {
 		w.frames = append(w.frames, frame{
 			buf: a.buf, from: fib.PortDest(uint16(p.id)), domain: w.snap.domain(p.domain), generated: true,
 		})
-		w.total.generated.Add(uint64(w.flood(0)))
+		send := w.flood
+		if a.far {
+			send = w.floodFar
+		}
+		w.total.generated.Add(uint64(send(0)))
 		w.flush()
 	}
 }

@@ -98,22 +98,33 @@ func (w *worker) mtuAt(to fib.Dest, eth header.Ethernet) int {
 // that shares the domain (head-end replication). It returns how many.
 func (w *worker) flood(index uint16) (copies int) {
 	f := w.frame(index)
-	from, d := f.from, f.domain
-	source := w.snap.portOf(from)
-	for _, p := range d.ports {
-		if to := fib.PortDest(uint16(p.id)); to != from && (source == nil || source.reaches(p)) {
+	source := w.snap.portOf(f.from)
+	for _, p := range f.domain.ports {
+		if to := fib.PortDest(uint16(p.id)); to != f.from && (source == nil || source.reaches(p)) {
 			w.emit(index, to)
 			copies++
 		}
 	}
-	if from.IsPeer() {
+	if f.from.IsPeer() {
 		return copies
 	}
-	for _, p := range d.peers {
+	for _, p := range f.domain.peers {
 		w.emit(index, fib.PeerDest(uint16(p.id)))
 		copies++
 	}
 	return copies
+}
+
+// floodFar is flood to what leads away from this host: uplinks and peers.
+func (w *worker) floodFar(index uint16) (copies int) {
+	d := w.frame(index).domain
+	for _, p := range d.uplinks {
+		w.emit(index, fib.PortDest(uint16(p.id)))
+	}
+	for _, p := range d.peers {
+		w.emit(index, fib.PeerDest(uint16(p.id)))
+	}
+	return len(d.uplinks) + len(d.peers)
 }
 
 // emit puts one copy on the egress list.

@@ -184,7 +184,7 @@ type DomainConfig struct {
 	Key      uint32         // GRE key: the network's id, 1 to 2^32-1
 	MTU      int            // L3
 	Ageing   time.Duration  // 10 s to 1,000,000 s; 0: 300 s
-	Capacity int            // most FDB entries; 0: 8192
+	Capacity int            // most FDB entries; 0: 65,536
 	Peers    []encap.PeerID // that share the domain; numbers without a peer are passed over
 
 	VRF      uint32         // key of the vrf that routes for it; 0: bridged only

@@ -317,6 +317,10 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("frames: %+v", got)
 	}
 	wantBalance(t, s)
+	if err := s.AnnounceFar(a.id, f); err != nil {
+		t.Fatal(err)
+	}
+	b.wantNone(t)
 	if err := s.Announce(99, f); err == nil {
 		t.Error("announcing at a port that is not there is no error")
 	}

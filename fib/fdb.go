@@ -11,14 +11,14 @@ import (
 
 // Bounds and defaults of FDBConfig.
 const (
-	DefaultCapacity = 8192
+	DefaultCapacity = 65_536
 	MinCapacity     = 10
 	MaxCapacity     = 1_000_000
 )
 
 // FDBConfig bounds one FDB.
 type FDBConfig struct {
-	Capacity int    // most entries of all kinds, 10 to 1,000,000, clamped; 0 is 8192
+	Capacity int    // most entries of all kinds, 10 to 1,000,000, clamped; 0 is 65,536
 	Ageing   uint32 // as in SetAgeing
 }
 

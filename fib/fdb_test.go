@@ -237,7 +237,7 @@ func TestEntriesSorted(t *testing.T) {
 // A bucket is one cache line, and a full table is at most 60 % full.
 func TestLayout(t *testing.T) {
 	for _, tt := range []struct{ ask, capacity int }{
-		{-5, 10}, {1, 10}, {10, 10}, {0, 8192}, {100, 100}, {9831, 9831}, {1 << 30, 1_000_000},
+		{-5, 10}, {1, 10}, {10, 10}, {0, 65_536}, {100, 100}, {9831, 9831}, {1 << 30, 1_000_000},
 	} {
 		f := NewFDB(FDBConfig{Capacity: tt.ask})
 		if int(f.capacity) != tt.capacity {

@@ -3,11 +3,13 @@ package control
 import (
 	"time"
 
+	"weft/dataplane"
 	"weft/internal/header"
 )
 
 // announceAt is when a port that came up tells the network where its addresses
-// are: three times, since a frame may be lost and a peer may not be ready.
+// are: three times, since a frame may be lost and a peer may not be ready. The
+// ports of this switch are told once.
 var announceAt = []time.Duration{0, time.Second, 3 * time.Second}
 
 // announce sends gratuitous ARP and unsolicited neighbour advertisements for
@@ -22,23 +24,24 @@ func (c *Controller) announce(ep *endpoint) {
 		}
 	}
 	port, dev := ep.port, ep.dev
-	send := func() {
+	send := func(announce func(dataplane.PortID, []byte) error) {
 		c.mu.RLock() // held until the frames are handed over: Close waits for it
 		defer c.mu.RUnlock()
 		if c.silent || ep.dev != dev || ep.port != port {
 			return
 		}
 		for _, f := range frames {
-			if err := c.sw.Announce(port, f); err != nil { // the container's first frame will do the same
+			if err := announce(port, f); err != nil { // the container's first frame will do the same
 				c.log.Debug("address not announced", "network", ep.Network, "port", ep.Target, "err", err)
 			}
 		}
 	}
 	for _, after := range announceAt {
 		if after == 0 {
-			send()
+			send(c.sw.Announce)
 		} else {
-			ep.timers = append(ep.timers, time.AfterFunc(after, send)) // owned by ep, stopped with its port
+			again := func() { send(c.sw.AnnounceFar) }
+			ep.timers = append(ep.timers, time.AfterFunc(after, again)) // owned by ep, stopped with its port
 		}
 	}
 }
