@@ -42,7 +42,7 @@ func (d desired) withoutPeer(name string) desired {
 // routeList returns all routes, by vrf and prefix.
 func (d desired) routeList() []*route {
 	list := make([]*route, 0, d.routes.len())
-	for k, h := range d.routes.hops {
+	for k, h := range d.routes.each() {
 		list = append(list, k.with(h))
 	}
 	slices.SortFunc(list, func(a, b *route) int { return a.key().compare(b.key()) })

@@ -165,7 +165,7 @@ func (c *Controller) publishRoutes() error {
 func (c *Controller) publishTable(v *vrf, waits map[routeKey]bool, used int) {
 	table, defaults := c.sw.Routes(v.key), c.hostDefaults(v)
 	for p := range defaults {
-		if k := (routeKey{v.name, p}); c.routes.hops[k] != nil && !waits[k] {
+		if k := (routeKey{v.name, p}); c.routes.has(k) && !waits[k] {
 			delete(defaults, p) // the user's own stands
 		}
 	}
@@ -196,7 +196,7 @@ func (c *Controller) publishTable(v *vrf, waits map[routeKey]bool, used int) {
 		}
 		for p := range table.All() { // as before this update
 			k := routeKey{v.name, p}
-			if _, host := defaults[p]; (c.routes.hops[k] == nil || waits[k]) && !v.isConnected(p) && !host {
+			if _, host := defaults[p]; (!c.routes.has(k) || waits[k]) && !v.isConnected(p) && !host {
 				b.Delete(p)
 			}
 		}

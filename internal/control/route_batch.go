@@ -17,7 +17,7 @@ func (c *Controller) AddRoutes(list []spec.Route, replace bool) (spec.RoutesAdde
 	}
 	defer end()
 	next, done, err := c.withRoutes(list, replace)
-	if err != nil || next.routes.hops == nil {
+	if err != nil || next.routes.vrfs == nil {
 		return done, err
 	}
 	was := c.routes

@@ -8,16 +8,74 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"weft/internal/spec"
 )
 
 // routeTable holds static routes. There may be a million of them, with few
-// next hops among them, so what they have in common is kept once. Copies share
-// their content until Clone; the zero value takes no routes.
+// next hops and vrfs among them, so what they have in common is kept once: an
+// entry takes 24 bytes of a map without pointers. Copies share their content
+// until clone; the zero value takes no routes.
 type routeTable struct {
-	hops  map[routeKey]*hop
-	known map[hop]*hop // every hop that was ever set
+	vrfs  map[string]map[packedPrefix]hopIndex
+	known *hopList
+}
+
+// hopIndex is the place of a hop in a hopList. 0 is none.
+type hopIndex uint32
+
+// hopList holds every hop that was ever set.
+type hopList struct {
+	list  atomic.Pointer[[]hop] // read by anyone, replaced by whoever sets routes
+	index map[hop]hopIndex      // of whoever sets routes
+}
+
+func newHopList() *hopList {
+	l := &hopList{index: map[hop]hopIndex{}}
+	l.list.Store(&[]hop{{}})
+	return l
+}
+
+func (l *hopList) at(i hopIndex) *hop { return &(*l.list.Load())[i] }
+
+// add returns the place of h. Readers that have the shorter list do not see what
+// is appended behind it.
+func (l *hopList) add(h hop) hopIndex {
+	i, ok := l.index[h]
+	if !ok {
+		list := append(*l.list.Load(), h)
+		i = hopIndex(len(list) - 1)
+		l.list.Store(&list)
+		l.index[h] = i
+	}
+	return i
+}
+
+// packedPrefix is a prefix in 18 bytes instead of the 32 of a netip.Prefix.
+type packedPrefix struct {
+	addr [16]byte // IPv4 in the first four bytes
+	bits uint8
+	four bool
+}
+
+func pack(p netip.Prefix) (k packedPrefix) {
+	k.bits, k.four = uint8(p.Bits()), p.Addr().Is4()
+	if k.four {
+		b := p.Addr().As4()
+		copy(k.addr[:], b[:])
+	} else {
+		k.addr = p.Addr().As16()
+	}
+	return k
+}
+
+func (k packedPrefix) prefix() netip.Prefix {
+	a := netip.AddrFrom16(k.addr)
+	if k.four {
+		a = netip.AddrFrom4([4]byte(k.addr[:4]))
+	}
+	return netip.PrefixFrom(a, int(k.bits))
 }
 
 // hop is what a route is apart from its key.
@@ -29,21 +87,39 @@ type hop struct {
 }
 
 func newRouteTable() routeTable {
-	return routeTable{hops: map[routeKey]*hop{}, known: map[hop]*hop{}}
+	return routeTable{vrfs: map[string]map[packedPrefix]hopIndex{}, known: newHopList()}
 }
 
 func (t routeTable) clone() routeTable {
-	return routeTable{hops: maps.Clone(t.hops), known: t.known}
+	c := routeTable{vrfs: make(map[string]map[packedPrefix]hopIndex, len(t.vrfs)), known: t.known}
+	for vrf, hops := range t.vrfs {
+		c.vrfs[vrf] = maps.Clone(hops)
+	}
+	return c
 }
 
-func (t routeTable) len() int { return len(t.hops) }
+func (t routeTable) len() (n int) {
+	for _, hops := range t.vrfs {
+		n += len(hops)
+	}
+	return n
+}
 
 // get returns a copy of a route; nil where there is none.
 func (t routeTable) get(k routeKey) *route {
-	if h := t.hops[k]; h != nil {
-		return k.with(h)
+	if i := t.vrfs[k.vrf][pack(k.prefix)]; i != 0 {
+		return k.with(t.known.at(i))
 	}
 	return nil
+}
+
+// has reports whether there is a route of k.
+func (t routeTable) has(k routeKey) bool { return t.vrfs[k.vrf][pack(k.prefix)] != 0 }
+
+// equal reports whether o leads the same prefixes to the same next hops.
+func (t routeTable) equal(o routeTable) bool {
+	same := func(a, b hopIndex) bool { return t.known.at(a).via == o.known.at(b).via }
+	return maps.EqualFunc(t.vrfs, o.vrfs, func(a, b map[packedPrefix]hopIndex) bool { return maps.EqualFunc(a, b, same) })
 }
 
 // with returns the route that k and h make.
@@ -53,20 +129,37 @@ func (k routeKey) with(h *hop) *route {
 
 // set adds a route or replaces the one with its key.
 func (t routeTable) set(r *route) {
-	h := hop{via: r.Via, addr: r.addr, origin: r.origin, line: r.Line}
-	if t.known[h] == nil {
-		t.known[h] = &h
+	if t.vrfs[r.VRF] == nil {
+		t.vrfs[r.VRF] = map[packedPrefix]hopIndex{}
 	}
-	t.hops[r.key()] = t.known[h]
+	t.vrfs[r.VRF][pack(r.Prefix)] = t.known.add(hop{via: r.Via, addr: r.addr, origin: r.origin, line: r.Line})
 }
 
-func (t routeTable) remove(k routeKey) { delete(t.hops, k) }
+func (t routeTable) remove(k routeKey) {
+	delete(t.vrfs[k.vrf], pack(k.prefix))
+	if len(t.vrfs[k.vrf]) == 0 {
+		delete(t.vrfs, k.vrf)
+	}
+}
+
+// each ranges over the keys and hops in no order.
+func (t routeTable) each() iter.Seq2[routeKey, *hop] {
+	return func(yield func(routeKey, *hop) bool) {
+		for vrf, hops := range t.vrfs {
+			for p, i := range hops {
+				if !yield(routeKey{vrf: vrf, prefix: p.prefix()}, t.known.at(i)) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // all ranges over the routes in no order. Each is valid until the next.
 func (t routeTable) all() iter.Seq[*route] {
 	return func(yield func(*route) bool) {
 		var r route
-		for k, h := range t.hops {
+		for k, h := range t.each() {
 			r = route{Route: spec.Route{Prefix: k.prefix, Via: h.via, VRF: k.vrf, Line: h.line}, addr: h.addr, origin: h.origin}
 			if !yield(&r) {
 				return
@@ -91,7 +184,7 @@ func (g *routeGroup) compare(o *routeGroup) int {
 func (t routeTable) encode() json.RawMessage {
 	type name struct{ vrf, via, origin string }
 	groups := map[name]*routeGroup{}
-	for k, h := range t.hops {
+	for k, h := range t.each() {
 		n := name{k.vrf, h.via, h.origin}
 		if groups[n] == nil {
 			groups[n] = &routeGroup{VRF: n.vrf, Via: n.via, Origin: n.origin}
