@@ -56,6 +56,7 @@ type benchPath struct {
 	Kind  string `json:"kind"`           // local, peer or unknown
 	Peer  string `json:"peer,omitempty"` // with kind peer
 	Encap string `json:"encap,omitempty"`
+	Accel string `json:"accel,omitempty"` // what carries to it faster than raw sockets, or none
 	State string `json:"state,omitempty"`
 	MTU   int    `json:"mtu"` // of the sender's interface
 }
@@ -188,7 +189,7 @@ func (b *bencher) pathTo(ctx context.Context, from spec.PortStatus, mac net.Hard
 	peers, err := b.client().Peers(ctx)
 	for _, peer := range peers {
 		if peer.Name == p.Peer {
-			p.Encap, p.State = peer.Encap, peer.State
+			p.Encap, p.Accel, p.State = peer.Encap, peer.Accel, peer.State
 		}
 	}
 	return p, err
@@ -315,7 +316,7 @@ func (b *bencher) measure(ctx context.Context, r *benchResult, c load.Client) er
 func benchPage(w io.Writer, r benchResult) {
 	way := map[string]string{"local": "on this host, TAP to TAP", "unknown": "by a way that this switch does not know"}[r.Path.Kind]
 	if r.Path.Kind == "peer" {
-		way = fmt.Sprintf("through peer %s (%s, %s)", r.Path.Peer, r.Path.Encap, r.Path.State)
+		way = fmt.Sprintf("through peer %s (%s, accelerator %s, %s)", r.Path.Peer, r.Path.Encap, r.Path.Accel, r.Path.State)
 	}
 	fmt.Fprintln(w, oneLine(fmt.Sprintf("%s to %s: network %s, %s, MTU %d", r.From, r.To, r.Network, way, r.Path.MTU)))
 	fmt.Fprintln(w)

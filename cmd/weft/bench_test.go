@@ -23,13 +23,13 @@ func TestRandomIn(t *testing.T) {
 
 func TestBenchPage(t *testing.T) {
 	r := benchResult{
-		From: "web", To: "db", Network: "blue", Path: benchPath{Kind: "peer", Peer: "host2", Encap: "gre", State: "up", MTU: 1450},
+		From: "web", To: "db", Network: "blue", Path: benchPath{Kind: "peer", Peer: "host2", Encap: "gre", Accel: "egress-tap", State: "up", MTU: 1450},
 		TCP: 9.6e9, TCPBack: 9.2e9, Packets: 75_500, Overrun: 0.634, Loss: 0.0012, RTTp50: 37.8, RTTp99: 79.7, RTTMax: 1200, Exchanges: 99,
 		Drops: map[string]uint64{"tap_full": 77_600, "l2_noport": 1},
 	}
 	var out strings.Builder
 	benchPage(&out, r)
-	want := `web to db: network blue, through peer host2 (gre, up), MTU 1450
+	want := `web to db: network blue, through peer host2 (gre, accelerator egress-tap, up), MTU 1450
 
 TCP, one stream  9.60 Gbit/s there, 9.20 Gbit/s back
 small packets    75.5 k/s of 18 bytes arrived; of those sent as fast as possible 63 % were lost
