@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,13 +15,14 @@ import (
 	"weft/internal/lab/probe"
 )
 
-// manual runs the commands of docs/two-hosts.md as they stand there, on two
+// manual runs the commands of a page as they stand there, on two
 // hosts with the addresses that it names. Names of namespaces are the lab's.
 type manual struct {
 	t          *testing.T
 	l          *lab.Lab
 	hosts      map[string]*Host
 	containers map[string]*lab.NS
+	key        string // that the SSH server knows
 }
 
 // newManual makes the two hosts.
@@ -66,6 +68,19 @@ func (m *manual) read(text string) {
 		case strings.HasPrefix(f[2], "ip netns exec ") && words[4] == "ping":
 			m.run(m.containers[words[3]], words[4:])
 		case strings.HasPrefix(f[2], "ip netns exec ") && words[4] == "traceroute": // hops does the same
+		case words[0] == "ping":
+			m.run(host.NS, words)
+		case strings.HasPrefix(f[2], "ip netns exec ") && words[4] == "dropbear":
+			m.key = sshd(m.t, &Container{NS: m.containers[words[3]], t: m.t})
+		case strings.HasPrefix(f[2], "ssh -p "):
+			port, err := strconv.Atoi(words[2])
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			_, at, _ := strings.Cut(words[3], "@")
+			if seen, err := netip.ParseAddr(ssh(m.t, host.NS, m.key, at, port)); err != nil || host == m.hosts["host2"] && seen.String() != "192.168.18.17" {
+				m.t.Errorf("%s: seen as %v, %v", f[2], seen, err)
+			}
 		default:
 			m.t.Errorf("do not know how to run %q", f[2])
 		}
