@@ -20,10 +20,10 @@ type carrier interface {
 type carrierKind uint8
 
 const (
-	byRaw carrierKind = iota // raw_carrier.go; carries whatever the peer is
-	byEgress
-	byUDP        // udp_carrier.go
-	carrierKinds // how many there are
+	byRaw        carrierKind = iota // raw_carrier.go; carries whatever the peer is
+	byEgress                        // egress_carrier.go
+	byUDP                           // udp_carrier.go
+	carrierKinds                    // how many there are
 )
 
 // newCarriers makes one of each kind, in the order of carrierKind.

@@ -25,7 +25,7 @@ import (
 const (
 	egressEvery  = 2 * time.Second        // between looks when nothing happens
 	egressPause  = 50 * time.Millisecond  // between looks at least
-	egressProof  = 500 * time.Millisecond // until it is looked whether a raw socket has sent something
+	egressSoon   = 500 * time.Millisecond // until the next where this one changed something: a raw socket may have sent by then
 	egressNaming = "weft-out%d"
 )
 
@@ -186,7 +186,7 @@ func (e *egress) lookAtAll() time.Duration {
 		err  error
 	}
 	all := map[Peer]found{}
-	changed, wait := false, egressEvery
+	changed := false
 	for _, p := range e.u.peers.Load().numbered {
 		if p == nil {
 			continue
@@ -197,9 +197,6 @@ func (e *egress) lookAtAll() time.Duration {
 		path, err := f.find(p)
 		if err == nil && !p.proof.sent.Load() {
 			path, err = nil, errEgressUnproved
-		}
-		if err != nil {
-			wait = egressProof
 		}
 		all[p.Peer] = found{path, err}
 		if !path.equal(p.egress) || errorText(err) != errorText(p.noEgress) {
@@ -214,8 +211,9 @@ func (e *egress) lookAtAll() time.Duration {
 				p.egress, p.noEgress = now.path, now.err
 			}
 		})
+		return egressSoon
 	}
-	return wait
+	return egressEvery
 }
 
 // say writes to the log that the carrier of a peer changes.
