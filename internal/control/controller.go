@@ -2,7 +2,6 @@ package control
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -67,9 +66,10 @@ type Controller struct {
 	vacant map[endpointKey]vacancy // guarded by change: places of containers that were removed
 
 	// There may be a million routes. What is made of all of them is made anew only
-	// when something changed, not for each container or each second.
-	routesSent  bool            // guarded by change: the switch has the routes as they are
-	routesSaved json.RawMessage // guarded by change: the routes as the state has them; nil: not known
+	// when something changed on which they depend, not for each container, each
+	// route or each second.
+	routesSent bool       // guarded by change: the switch has the routes as they are, but for
+	routesDue  []routeKey // guarded by change: these
 
 	// Guarded by change: what was set up around the host's places.
 	hostSet bool             // something is there, or may be
@@ -218,6 +218,9 @@ func (c *Controller) start() (err error) {
 
 // noteBadState keeps a state file that cannot be read out of the way.
 func (c *Controller) noteBadState(problem error) {
+	if err := c.store.badRoutes; err != nil {
+		c.log.Error("file of routes is unusable: started without routes made by command", "reason", err)
+	}
 	if problem == nil {
 		return
 	}
@@ -309,8 +312,16 @@ func (c *Controller) commitDesired(do, undo func()) error {
 	return err
 }
 
+// commitRoute is commitDesired for a change of one route.
+func (c *Controller) commitRoute(k routeKey, do, undo func()) error {
+	return c.commit(func() { do(); c.routeChanged(k) }, func() { undo(); c.routeChanged(k) })
+}
+
 // desiredChanged says that networks, peers or routes may be others now. mu is held.
-func (c *Controller) desiredChanged() { c.routesSent, c.routesSaved = false, nil }
+func (c *Controller) desiredChanged() { c.routesSent = false }
+
+// routeChanged says that one route may be another now. mu is held.
+func (c *Controller) routeChanged(k routeKey) { c.routesDue = append(c.routesDue, k) }
 
 // tidy gives memory back to the system after work on very many routes, which
 // leaves more garbage than the switch needs otherwise. change is held.
@@ -332,7 +343,10 @@ func (c *Controller) locked(f func()) {
 
 // save writes the state. change is held.
 func (c *Controller) save() error {
-	err := c.store.save(c.state())
+	err := c.store.saveRoutes(c.routes)
+	if err == nil {
+		err = c.store.save(c.state())
+	}
 	c.locked(func() { c.faults.noteSave(err) })
 	return err
 }
@@ -346,10 +360,8 @@ func (c *Controller) state() *state {
 	for _, name := range sortedKeys(c.peers) {
 		s.Peers = append(s.Peers, peerRecord{c.peers[name].Peer, c.peers[name].origin})
 	}
-	if c.routesSaved == nil {
-		c.routesSaved = c.routes.encode()
-	}
-	s.Routes = c.routesSaved
+	s.File = c.routes.saved.file
+	s.Routes, s.Gone = c.routes.inState()
 	for _, u := range c.uplinkList() {
 		s.Uplinks = append(s.Uplinks, uplinkRecord{u.Uplink, u.origin})
 	}

@@ -143,6 +143,9 @@ func (c *Controller) degradedDaemon(add addDegraded) {
 			add(c.started, "state file", "%v; it was kept as %s, and what was made by command is lost: attach again what is missing, then delete that file", f.badState, c.store.badPath())
 		}
 	}
+	if err := c.store.badRoutes; err != nil {
+		add(c.started, "routes", "those that were made by command are lost, since their file could not be read: %v: add them again, and restart weft run when that was done", err)
+	}
 	if f.save != nil {
 		add(f.saveSince, "state file", "the last change would be lost by a restart: %v", f.save)
 	}

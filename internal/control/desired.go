@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
-	"slices"
 
 	"weft/internal/spec"
 )
@@ -42,10 +41,9 @@ func (d desired) withoutPeer(name string) desired {
 // routeList returns all routes, by vrf and prefix.
 func (d desired) routeList() []*route {
 	list := make([]*route, 0, d.routes.len())
-	for k, h := range d.routes.each() {
-		list = append(list, k.with(h))
+	for r := range d.routes.all() {
+		list = append(list, r.copy())
 	}
-	slices.SortFunc(list, func(a, b *route) int { return a.key().compare(b.key()) })
 	return list
 }
 
@@ -54,10 +52,9 @@ func (d desired) broken(next desired) (list []*route) {
 	now, then := d.vrfs(), next.vrfs()
 	for r := range d.routes.all() {
 		if d.problem(now, r) == nil && next.problem(then, r) != nil {
-			list = append(list, newRoute(r.Route, r.origin))
+			list = append(list, r.copy())
 		}
 	}
-	slices.SortFunc(list, func(a, b *route) int { return a.key().compare(b.key()) })
 	return list
 }
 
@@ -96,6 +93,11 @@ type route struct {
 func newRoute(r spec.Route, origin string) *route {
 	a, _ := r.ViaAddr()
 	return &route{Route: r, addr: a, origin: origin}
+}
+
+func (r *route) copy() *route {
+	c := *r
+	return &c
 }
 
 func (r *route) key() routeKey { return routeKey{r.VRF, r.Prefix} }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -52,7 +53,7 @@ func merge(cfg spec.Config, source string, old *state, own []netip.Addr) (*merge
 	if err := m.declareRoutes(cfg, source); err != nil {
 		return nil, err
 	}
-	m.keepRoutes(old.routes, source)
+	m.keepRoutes(old.allRoutes(), source)
 	if err := m.declareUplinks(cfg, source); err != nil {
 		return nil, err
 	}
@@ -217,9 +218,9 @@ func (m *merged) checkHost(cfg spec.Config, source string) error {
 }
 
 // keepRoutes decides on the routes of the last run.
-func (m *merged) keepRoutes(routes []routeRecord, source string) {
+func (m *merged) keepRoutes(routes iter.Seq[*route], source string) {
 	all, now := m.vrfs(), m.routeList()
-	for _, r := range routes {
+	for r := range routes {
 		m.keepRoute(all, r, source)
 	}
 	for _, r := range now { // their next hops must be reached directly
@@ -232,25 +233,24 @@ func (m *merged) keepRoutes(routes []routeRecord, source string) {
 
 // keepRoute decides on a route of the last run. One that lacks its peer or its
 // vrf stays, and status says so.
-func (m *merged) keepRoute(all map[string]*vrf, r routeRecord, source string) {
-	keep := newRoute(r.Route, byAPI)
-	if now := m.routes.get(keep.key()); now != nil {
-		if r.Origin == byAPI {
+func (m *merged) keepRoute(all map[string]*vrf, r *route, source string) {
+	if now := m.routes.get(r.key()); now != nil {
+		if r.origin == byAPI {
 			m.note("route %q was made by command; %s now declares it as %s, which holds", r.Route, source, now)
 		}
 		return
 	}
-	if r.Origin == declared {
+	if r.origin == declared {
 		m.note("route %q is no longer declared in %s: removed", r.Route, source)
 		return
 	}
-	if v := all[keep.VRF]; v != nil {
-		if n, p := v.connectedAt(keep.Prefix.Addr()); p == keep.Prefix {
+	if v := all[r.VRF]; v != nil {
+		if n, p := v.connectedAt(r.Prefix.Addr()); p == r.Prefix {
 			m.note("route %q was made by command and is removed: its prefix is that of network %q now", r.Route, n.Name)
 			return
 		}
 	}
-	m.routes.set(keep)
+	m.routes.set(r)
 }
 
 // numberPeers gives every peer its number.

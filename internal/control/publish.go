@@ -128,10 +128,17 @@ func (c *Controller) addTables() error {
 // publishRoutes changes the tables of the switch, each in one step, so that no
 // packet finds a table half made.
 func (c *Controller) publishRoutes() error {
+	all := c.vrfs()
+	for _, k := range c.routesDue {
+		if !c.routesSent {
+			break
+		}
+		c.publishRoute(all, k)
+	}
+	c.routesDue = nil
 	if c.routesSent {
 		return nil
 	}
-	all := c.vrfs()
 	var unused []routeKey
 	waits := map[routeKey]bool{}
 	used := map[string]int{} // routes of each vrf
@@ -143,7 +150,6 @@ func (c *Controller) publishRoutes() error {
 			used[r.VRF]++
 		}
 	}
-	slices.SortFunc(unused, routeKey.compare)
 	c.locked(func() { c.unused = unused })
 	byKey := map[uint32]*vrf{}
 	for _, v := range all {
@@ -158,6 +164,39 @@ func (c *Controller) publishRoutes() error {
 	}
 	c.routesSent = true
 	return nil
+}
+
+// publishRoute is publishRoutes for one route, without a look at the others.
+// Where it may matter to them it only says that they are to be sent.
+func (c *Controller) publishRoute(all map[string]*vrf, k routeKey) {
+	v, r := all[k.vrf], c.routes.get(k)
+	if v == nil || k.prefix.Bits() == 0 || v.isConnected(k.prefix) || c.routes.hopIn(k.prefix) { // a default route may be the host's
+		c.routesSent = false
+		return
+	}
+	waits := r != nil && c.problem(all, r) != nil
+	c.locked(func() {
+		i, was := slices.BinarySearchFunc(c.unused, k, routeKey.compare)
+		switch {
+		case waits && !was:
+			c.unused = slices.Insert(slices.Clone(c.unused), i, k)
+		case was && !waits:
+			c.unused = slices.Delete(slices.Clone(c.unused), i, i+1)
+		}
+	})
+	if table := c.sw.Routes(v.key); r == nil || waits {
+		table.Delete(k.prefix)
+	} else {
+		table.Insert(k.prefix, c.nextHop(r))
+	}
+}
+
+// nextHop returns where a route that can be followed leads.
+func (c *Controller) nextHop(r *route) fib.NextHop {
+	if r.addr.IsValid() {
+		return fib.NextHop{Kind: fib.HopAddr, Via: r.addr}
+	}
+	return fib.NextHop{Kind: fib.HopPeer, Dest: fib.PeerDest(uint16(c.peers[r.Via].id))}
 }
 
 // publishTable brings the table of v in line: its connected prefixes, and those
@@ -178,14 +217,9 @@ func (c *Controller) publishTable(v *vrf, waits map[routeKey]bool, used int) {
 		for _, conn := range v.connected {
 			put(conn.prefix, fib.NextHop{Kind: fib.HopConnected, Domain: uint16(c.domains[conn.network.Name].id)})
 		}
-		for r := range c.routes.all() {
-			if r.VRF != v.name || waits[r.key()] {
-				continue
-			}
-			if r.addr.IsValid() {
-				put(r.Prefix, fib.NextHop{Kind: fib.HopAddr, Via: r.addr})
-			} else {
-				put(r.Prefix, fib.NextHop{Kind: fib.HopPeer, Dest: fib.PeerDest(uint16(c.peers[r.Via].id))})
+		for r := range c.routes.in(v.name) {
+			if !waits[r.key()] {
+				put(r.Prefix, c.nextHop(r))
 			}
 		}
 		for p, hop := range defaults {

@@ -34,22 +34,23 @@ func (d desired) withRoutes(list []spec.Route, replace bool) (next desired, done
 	next = d
 	next.routes = d.routes.clone()
 	all := next.vrfs()
-	resolved := map[[2]string]spec.Route{} // by next hop and vrf, on which alone it depends
+	resolved := map[[2]string]*route{} // by next hop and vrf, on which alone it depends
 	var added []int
 	for i := range list {
-		r := list[i]
+		r := &list[i]
 		at := func(err error) error { return fmt.Errorf("line %d: route %s: %w", r.Line, r.Prefix, err) }
 		names := [2]string{r.Via, r.VRF}
-		common, ok := resolved[names]
-		if !ok {
-			if common, err = next.resolve(r); err != nil {
+		common := resolved[names]
+		if common == nil {
+			full, err := next.resolve(*r)
+			if err != nil {
 				return desired{}, spec.RoutesAdded{}, at(err)
 			}
+			common = newRoute(full, byAPI)
 			resolved[names] = common
 		}
-		list[i].Via, list[i].VRF = common.Via, common.VRF
-		add := newRoute(list[i], byAPI)
-		add.Line = 0
+		r.Via, r.VRF = common.Via, common.VRF
+		add := common.to(r.Prefix)
 		if was := next.routes.get(add.key()); was != nil {
 			if was.Via == add.Via {
 				done.Unchanged++
@@ -62,18 +63,26 @@ func (d desired) withRoutes(list []spec.Route, replace bool) (next desired, done
 		} else {
 			done.Added++
 		}
-		next.routes.set(add)
+		next.routes.set(&add)
 		added = append(added, i)
 	}
 	if len(added) == 0 {
 		return desired{}, done, nil
 	}
 	for _, i := range added { // when all are there: they may lead to each other's next hops
-		if err := next.problem(all, newRoute(list[i], byAPI)); err != nil {
+		r := next.routes.get(routeKey{list[i].VRF, list[i].Prefix})
+		if err := next.problem(all, r); err != nil {
 			return desired{}, spec.RoutesAdded{}, fmt.Errorf("line %d: route %s: %w", list[i].Line, list[i].Prefix, err)
 		}
 	}
 	return next, done, d.checkDiverted(next, all)
+}
+
+// to returns the route of p that leads where r does, and stands on no line.
+func (r *route) to(p netip.Prefix) route {
+	c := *r
+	c.Prefix, c.Line = p, 0
+	return c
 }
 
 // checkDiverted refuses next where it takes the next hop of a route away that

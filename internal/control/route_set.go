@@ -46,7 +46,7 @@ func (c *Controller) AddRoute(r spec.Route, replace bool) (spec.RouteStatus, err
 	if was != nil {
 		undo = func() { c.routes.set(was) }
 	}
-	if err := c.commitDesired(func() { c.routes.set(add) }, undo); err != nil {
+	if err := c.commitRoute(add.key(), func() { c.routes.set(add) }, undo); err != nil {
 		return spec.RouteStatus{}, fmt.Errorf("add route %s: %w", r.Prefix, err)
 	}
 	c.log.Info("route added", "prefix", add.Prefix, "via", add.Via, "vrf", add.VRF)
@@ -68,16 +68,19 @@ func (d desired) checkNewRoute(add *route) error {
 
 // divertedBy returns a route of v whose next hop would be reached by add instead
 // of directly; nil where there is none.
-func (d desired) divertedBy(v *vrf, add *route) (first *route) {
-	for r := range d.routes.all() {
-		if r.VRF != add.VRF || !r.addr.IsValid() || !add.Prefix.Contains(r.addr) || first != nil && first.key().compare(r.key()) < 0 {
+func (d desired) divertedBy(v *vrf, add *route) *route {
+	if !d.routes.hopIn(add.Prefix) {
+		return nil
+	}
+	for r := range d.routes.in(add.VRF) {
+		if !r.addr.IsValid() || !add.Prefix.Contains(r.addr) {
 			continue
 		}
 		if n, conn := v.connectedAt(r.addr); n != nil && add.Prefix.Bits() > conn.Bits() {
-			first = newRoute(r.Route, r.origin)
+			return r.copy()
 		}
 	}
-	return first
+	return nil
 }
 
 // RemoveRoute removes a route. One that does not exist is no error.
@@ -97,7 +100,7 @@ func (c *Controller) RemoveRoute(prefix netip.Prefix, vrf string) error {
 	if r.origin == declared {
 		return fmt.Errorf("route %s is declared in %s: take it out there and restart weft run", prefix, c.opt.Source)
 	}
-	if err := c.commitDesired(func() { c.routes.remove(r.key()) }, func() { c.routes.set(r) }); err != nil {
+	if err := c.commitRoute(r.key(), func() { c.routes.remove(r.key()) }, func() { c.routes.set(r) }); err != nil {
 		return fmt.Errorf("remove route %s: %w", prefix, err)
 	}
 	c.log.Info("route removed", "prefix", r.Prefix, "via", r.Via, "vrf", r.VRF)
@@ -113,16 +116,12 @@ func (d desired) routeToRemove(prefix netip.Prefix, name string) (*route, error)
 	if r := d.routes.get(routeKey{name, prefix}); r != nil {
 		return r, nil
 	}
-	var found []*route
-	for r := range d.routes.all() {
-		if r.Prefix == prefix && name == "" {
-			found = append(found, newRoute(r.Route, r.origin))
-		}
-	}
 	v, err := d.vrfNamed(name)
 	if err != nil {
-		if len(found) == 1 && len(d.vrfs()) == 0 {
-			return found[0], nil
+		if name == "" && len(d.vrfs()) == 0 {
+			if found := d.routes.everywhere(prefix); len(found) == 1 {
+				return found[0], nil
+			}
 		}
 		return nil, err
 	}

@@ -26,9 +26,10 @@ import (
 //	2  routes
 //	3  leaving, and former of endpoints; routes by next hop; Docker containers
 //	4  uplinks; isolated ports; host, published, and the host's own endpoints
+//	5  routes_file, routes_gone
 //
 // What is missing in an older one reads as empty, which is what it means.
-const stateVersion = 4
+const stateVersion = 5
 
 // oldestState is the first version that is still read.
 const oldestState = 1
@@ -43,7 +44,9 @@ const (
 type state struct {
 	Networks  []networkRecord  `json:"networks"`
 	Peers     []peerRecord     `json:"peers"`
-	Routes    json.RawMessage  `json:"routes"` // to be written: what routeTable.encode returns
+	Routes    json.RawMessage  `json:"routes"`                // to be written: what groupRoutes returns
+	File      string           `json:"routes_file,omitempty"` // that has the other routes; its checksum
+	Gone      json.RawMessage  `json:"routes_gone,omitempty"` // which the file has, and are no more
 	Uplinks   []uplinkRecord   `json:"uplinks"`
 	Endpoints []endpointRecord `json:"endpoints"`
 	Static    []staticRecord   `json:"static_fdb"`
@@ -52,6 +55,7 @@ type state struct {
 	Host      hostRecord       `json:"host"`
 
 	routes []routeRecord // as read
+	file   routeTable    // as read, where there is a file of routes: all
 }
 
 type networkRecord struct {
@@ -118,11 +122,7 @@ type staticRecord struct {
 func encodeState(s *state) ([]byte, error) {
 	out := *s
 	if out.Routes == nil { // as it was read
-		t := newRouteTable()
-		for _, r := range s.routes {
-			t.set(newRoute(r.Route, r.Origin))
-		}
-		out.Routes = t.encode()
+		out.Routes = groupRoutes(s.allRoutes())
 	}
 	body, err := json.MarshalIndent(out, "", " ")
 	if err != nil {
@@ -159,7 +159,7 @@ func decodeState(b []byte) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read it: %w", err)
 	}
-	if s.routes, err = decodeRoutes(s.Routes); err != nil {
+	if s.routes, err = ungroupRoutes(s.Routes); err != nil {
 		return nil, fmt.Errorf("read it: %w", err)
 	}
 	s.Routes = nil
@@ -170,6 +170,8 @@ func decodeState(b []byte) (*state, error) {
 type store struct {
 	dir  string
 	last [sha256.Size]byte // of what is on disk
+
+	badRoutes error // why load could not use the file of routes, and went without
 }
 
 func (s *store) path() string { return filepath.Join(s.dir, "state.json") }
@@ -187,12 +189,38 @@ func (s *store) load() (st *state, problem, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read state: %w: move it away or make it readable, or choose another directory with --state-dir", err)
 	}
-	st, problem = decodeState(b)
-	if problem != nil {
+	if st, problem = decodeState(b); problem != nil {
 		return &state{}, problem, nil
 	}
+	s.badRoutes = s.mergeRoutes(st)
 	s.last = sha256.Sum256(b)
 	return st, nil, nil
+}
+
+// mergeRoutes reads the file of routes that st names, and puts the routes of st
+// over it. On error st has its own alone.
+func (s *store) mergeRoutes(st *state) error {
+	if st.File == "" {
+		return nil
+	}
+	file := st.File
+	st.File = ""
+	gone, err := ungroupRoutes(st.Gone)
+	if err != nil {
+		return err
+	}
+	st.Gone = nil
+	if st.file, err = s.loadRoutes(file); err != nil {
+		return err
+	}
+	for _, r := range gone {
+		st.file.remove(newRoute(r.Route, r.Origin).key())
+	}
+	for _, r := range st.routes {
+		st.file.set(newRoute(r.Route, r.Origin))
+	}
+	st.routes = nil
+	return nil
 }
 
 // setAside renames a file that cannot be used, over an earlier one.
@@ -221,7 +249,11 @@ func (s *store) save(st *state) error {
 		return fmt.Errorf("write state: %w: make room in %s or make it writable", err, s.dir)
 	}
 	s.last = sum
-	return syncDir(s.dir)
+	if err := syncDir(s.dir); err != nil {
+		return err
+	}
+	s.dropRoutes(st.File)
+	return nil
 }
 
 // syncDir makes a rename in dir last.
@@ -239,8 +271,10 @@ func syncDir(dir string) error {
 
 // sweep removes temporary files that a crash left.
 func (s *store) sweep() {
-	left, _ := filepath.Glob(filepath.Join(s.dir, ".state.json*"))
-	for _, f := range left {
-		_ = os.Remove(f) // harmless where it stays
+	for _, pattern := range []string{".state.json*", ".routes-*"} {
+		left, _ := filepath.Glob(filepath.Join(s.dir, pattern))
+		for _, f := range left {
+			_ = os.Remove(f) // harmless where it stays
+		}
 	}
 }

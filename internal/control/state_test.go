@@ -89,7 +89,7 @@ func TestStateOlderVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, routes := range map[string]bool{"state-v1.golden.json": false, "state-v2.golden.json": true} {
+	for file, routes := range map[string]bool{"state-v1.golden.json": false, "state-v2.golden.json": true, "state-v4.golden.json": true} {
 		t.Run(file, func(t *testing.T) {
 			old, err := os.ReadFile(filepath.Join("testdata", file))
 			if err != nil {
@@ -111,7 +111,7 @@ func TestStateOlderVersions(t *testing.T) {
 			}
 			got.Uplinks = sampleState().Uplinks
 			got.Leaving, got.Endpoints[0].Former = sampleState().Leaving, sampleState().Endpoints[0].Former
-			got.Published, got.Host, got.Endpoints = sampleState().Published, sampleState().Host, append(got.Endpoints, sampleState().Endpoints[1:]...)
+			got.Published, got.Host, got.Endpoints = sampleState().Published, sampleState().Host, append(got.Endpoints[:1], sampleState().Endpoints[1:]...)
 			if err := s.save(got); err != nil {
 				t.Fatal(err)
 			}

@@ -66,7 +66,7 @@ func (t *transition) empty(c *Controller) bool {
 func (d desired) same(o desired) bool {
 	return maps.EqualFunc(d.networks, o.networks, func(a, b *network) bool { return a == b || same(a.Network, b.Network) }) &&
 		maps.EqualFunc(d.peers, o.peers, func(a, b *peer) bool { return a == b || a.String() == b.String() }) &&
-		d.routes.equal(o.routes)
+		d.routes.same(o.routes)
 }
 
 // carryOut makes t so. On error everything is as it was, but for what the error
