@@ -68,7 +68,7 @@ var arrows = map[string][]string{
 var foreign = map[string][]string{
 	"github.com/songgao/water":       {"tap"},
 	"golang.org/x/net/bpf":           {"encap", "internal/rawdev", "internal/lab", "internal/lab/probe"},
-	"github.com/gaissmai/bart":       {"fib"},
+	"github.com/gaissmai/bart":       {"fib", "internal/control"},
 	"github.com/google/renameio/v2":  {"internal/control", "internal/ipam"},
 	"github.com/spf13/cobra":         {"cmd/weft"},
 	"github.com/spf13/pflag":         {"cmd/weft", "bench", "internal/conformance"},
