@@ -46,6 +46,23 @@ func TestDocsFile(t *testing.T) {
 	}
 }
 
+// What the configuration file that is installed shows behind # is one, too.
+func TestInstalledFile(t *testing.T) {
+	text, err := os.ReadFile("../../internal/install/weft.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile(`(?m)^#( *- |[a-z]| +[a-z])`).ReplaceAllString(string(text), "$1")
+	shown = regexp.MustCompile(`(?m)^ [a-z].*\n`).ReplaceAllString(shown, "") // prose
+	c, err := spec.ParseConfig("weft.yaml", []byte(shown))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, shown)
+	}
+	if len(c.Networks) != 2 || len(c.Peers) != 1 || len(c.Routes) != 1 || len(c.Uplinks) != 1 || len(c.Exposed) != 1 || len(c.Published) != 1 || c.Accel != "auto" {
+		t.Errorf("got %+v", c)
+	}
+}
+
 // redirected is what the shell takes from a command line.
 var redirected = regexp.MustCompile(` [<>] \S+`)
 

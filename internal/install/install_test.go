@@ -175,11 +175,11 @@ func TestPackage(t *testing.T) {
 
 // daemon is the unit's command in a lab, as systemd would run it.
 type daemon struct {
-	t            *testing.T
-	ns           *lab.NS
-	weft, socket string
-	proc         *lab.Proc
-	log          bytes.Buffer // whole once proc is done
+	t                   *testing.T
+	ns                  *lab.NS
+	weft, socket, state string
+	proc                *lab.Proc
+	log                 bytes.Buffer // whole once proc is done
 }
 
 // start runs the command with the capabilities of the unit but for those in
@@ -199,8 +199,8 @@ func start(t *testing.T, ns *lab.NS, root string, without ...string) *daemon {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	command := strings.Fields(setting(t, unit, "ExecStart"))
-	d := &daemon{t: t, ns: ns, weft: root + command[0], socket: filepath.Join(dir, "s")}
-	args := []string{"--bounding-set", bound, "--inh-caps", "-all", "--no-new-privs", d.weft, "run", "--config", root + command[3], "--socket", d.socket, "--state-dir", dir + "/state", "--name", "host"}
+	d := &daemon{t: t, ns: ns, weft: root + command[0], socket: filepath.Join(dir, "s"), state: dir + "/state"}
+	args := []string{"--bounding-set", bound, "--inh-caps", "-all", "--no-new-privs", d.weft, "run", "--config", root + command[3], "--socket", d.socket, "--state-dir", d.state, "--name", "host"}
 
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/notify", Net: "unixgram"})
 	if err != nil {
@@ -262,7 +262,8 @@ func (d *daemon) must(line string) string {
 // runUnit attaches a namespace and a process that has every capability, as a
 // container may have some that the switch lacks, and sends between them.
 func runUnit(t *testing.T, l *lab.Lab, root string) {
-	lab.Need(t, "util-linux", "setpriv")
+	lab.Need(t, "util-linux", "setpriv", "unshare")
+	lab.Need(t, "nftables", "nft")
 	host, err := l.Host("host")
 	if err != nil {
 		t.Fatal(err)
@@ -275,6 +276,9 @@ func runUnit(t *testing.T, l *lab.Lab, root string) {
 		}
 		boxes = append(boxes, ns)
 	}
+	if err := l.Link(lab.End{NS: host, Name: "eth0"}, lab.End{NS: boxes[0], Name: "eth0"}); err != nil {
+		t.Fatal(err)
+	}
 	p, err := boxes[1].Start(exec.Command("sleep", "600"))
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +290,7 @@ func runUnit(t *testing.T, l *lab.Lab, root string) {
 		t.Errorf("the daemon has capabilities %#x, want %#x", has, want)
 	}
 	d.must("status --check") // answers as soon as systemd was told
-	d.must("network add blue 10.9.0.0/24,fd09::/64")
+	d.must("network add blue 10.9.0.0/24,fd09::/64,gateway=10.9.0.254,gateway=fd09::ff")
 	d.must("attach blue netns:" + boxes[0].Name() + " 10.9.0.1/24 fd09::1/64")
 	d.must("attach blue " + pid + " 10.9.0.2/24 fd09::2/64")
 	for _, to := range []string{"10.9.0.2", "fd09::2"} {
@@ -303,17 +307,47 @@ func runUnit(t *testing.T, l *lab.Lab, root string) {
 		t.Errorf("stream: %v", err)
 	}
 	d.must("network set blue --mtu 1400")
-	d.must("detach blue " + pid)
-	d.must("detach blue netns:" + boxes[0].Name())
+	d.must("expose blue")
+	d.must("publish blue " + pid + " 80:8080")
+	d.must("network add lan 10.8.0.0/24")
+	d.must("uplink add lan eth0")
+	if s := d.must("status -o json"); !strings.Contains(s, `"degraded": []`) && !strings.Contains(s, `"degraded":[]`) {
+		t.Errorf("exposed, published and with an uplink: %s", s)
+	}
 	if err := d.proc.Stop(5 * time.Second); err != nil {
 		t.Errorf("end: %v", err)
 	}
+	removed(t, d, filepath.Join(root, "var/lib/dpkg/info/weft.prerm"))
 
 	// What each capability is for: without it, a message says so.
 	d = start(t, host, root, "CAP_SYS_PTRACE")
 	d.must("network add blue 10.9.0.0/24")
 	if out, err := d.cli("attach blue " + pid); err == nil || !strings.Contains(out, "CAP_SYS_PTRACE") {
 		t.Errorf("without CAP_SYS_PTRACE: %v, %s", err, out)
+	}
+}
+
+// removed runs what dpkg runs before an upgrade, which keeps the rules of a switch
+// that has ended, and before a removal, which does not. It sees neither systemd nor
+// a switch of this machine, and the state of d in the place of the machine's.
+func removed(t *testing.T, d *daemon, prerm string) {
+	t.Helper()
+	const rooms = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/weft && mount --bind %s /var/lib/weft && PATH=%s:$PATH exec sh %s %s"
+	for _, tt := range []struct {
+		step  string
+		rules bool
+	}{{"upgrade", true}, {"remove", false}, {"remove", false}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		script := fmt.Sprintf(rooms, d.state, filepath.Dir(d.weft), prerm, tt.step)
+		out, err := d.ns.Output(ctx, "unshare", "-m", "--propagation", "private", "sh", "-c", script)
+		if err != nil || strings.Contains(out, "did not finish") {
+			t.Errorf("prerm %s: %v: %s", tt.step, err, out)
+		}
+		rules, err := d.ns.Output(ctx, "nft", "list", "ruleset")
+		cancel()
+		if err != nil || strings.Contains(rules, "table inet weft") != tt.rules {
+			t.Errorf("after prerm %s: rules %v, want some: %v\n%s", tt.step, err, tt.rules, rules)
+		}
 	}
 }
 
