@@ -49,23 +49,22 @@ func ovsShow(w io.Writer, l layout) {
 			port(p.Name)
 		}
 		for _, p := range l.peersOf(n.Name) {
-			port(p.Name, "type: gre", "options: {"+strings.Join(l.ovsOptions(n, p), ", ")+"}")
+			port(p.Name, "type: gre", "options: {"+strings.Join(ovsOptions(n, p), ", ")+"}")
 		}
 	}
 	fmt.Fprintf(w, "    ovs_version: %q\n", oneLine("weft "+l.Version))
 }
 
 // ovsOptions returns the options of a tunnel, sorted.
-func (l layout) ovsOptions(n spec.NetworkStatus, p spec.PeerStatus) (list []string) {
-	o := l.options[p.Name]
-	if o.Checksum {
+func ovsOptions(n spec.NetworkStatus, p spec.PeerStatus) (list []string) {
+	if p.Checksum {
 		list = append(list, `csum="true"`)
 	}
-	if !o.Keyless {
+	if !p.Keyless {
 		list = append(list, fmt.Sprintf(`key="%d"`, n.ID))
 	}
 	list = append(list, fmt.Sprintf(`remote_ip="%s"`, p.Address))
-	if o.Sequence {
+	if p.Sequence {
 		list = append(list, `seq="true"`)
 	}
 	return list

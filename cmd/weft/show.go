@@ -48,10 +48,7 @@ func (a *app) checkForeign(f foreign) error {
 }
 
 // layout is what bridges and their ports are made of.
-type layout struct {
-	spec.Status
-	options map[string]spec.Peer // of peers, by name
-}
+type layout struct{ spec.Status }
 
 func showCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -74,20 +71,7 @@ each network, a port for each container, a tunnel for each peer.`,
 		if err != nil {
 			return err
 		}
-		l := layout{s, map[string]spec.Peer{}}
-		if *format == likeOVS {
-			text, err := a.client().Export(cmd.Context())
-			if err != nil {
-				return err
-			}
-			host, err := spec.ParseHost("export", []byte(text))
-			if err != nil {
-				return fmt.Errorf("read options of peers: %w", err)
-			}
-			for _, p := range host.Peers {
-				l.options[p.Name] = p
-			}
-		}
+		l := layout{s}
 		return a.print(s, func(w io.Writer) { l.show(w, *format) })
 	}
 	return cmd

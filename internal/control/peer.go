@@ -241,6 +241,7 @@ func (c *Controller) peerStatus(p *peer) spec.PeerStatus {
 		Name: p.Name, Address: p.Address, Encap: path.Carrier.String(), EncapReason: path.CarrierWhy,
 		State: h.state, Reason: h.reason, Since: h.since.Truncate(time.Second), Weft: path.Weft, RTTMicros: path.RTT.Microseconds(),
 		MTU: c.peerMTU(p), RxFrames: stats.RxFrames, TxFrames: stats.TxFrames,
+		Keyless: p.Keyless, Checksum: p.Checksum, Sequence: p.Sequence,
 		Accel: accel, NoAccel: why, Networks: orEmpty(names), Origin: p.origin,
 	}
 }

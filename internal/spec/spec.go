@@ -98,6 +98,7 @@ type Config struct {
 	// What a file for `weft run` must not have, and one for `weft apply` may.
 	Attachments []Attach `yaml:"attachments,omitempty"`
 	FDB         []Static `yaml:"fdb,omitempty"`
+	KeepRoutes  bool     `yaml:"-"` // routes that commands made stay as they are, and Routes is empty
 }
 
 // Status is the answer to `weft status`.
@@ -191,6 +192,9 @@ type PeerStatus struct {
 	MTU         int        `json:"mtu"`
 	RxFrames    uint64     `json:"rx_frames"`
 	TxFrames    uint64     `json:"tx_frames"`
+	Keyless     bool       `json:"keyless"` // the options that it was given
+	Checksum    bool       `json:"csum"`
+	Sequence    bool       `json:"seq"`
 	Accel       string     `json:"accel"`                  // what carries to it faster than raw sockets: egress-tap, or none
 	NoAccel     string     `json:"accel_reason,omitempty"` // why none
 	Networks    []string   `json:"networks"`
