@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -79,20 +81,60 @@ func readHost(file string, stdin io.Reader) (name, text string, err error) {
 }
 
 func exportCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print the whole host as YAML, for weft apply",
 		Long: `Print the whole host as YAML: networks, peers, routes, attachments and static
 FDB entries, those that are declared like all others. weft apply makes the same
-of another switch with the same containers.`,
-		Example: "  weft export > host.yaml",
-		Args:    wantArgs(0, 0),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := a.client().Export(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(map[string]string{"yaml": text}, func(w io.Writer) { fmt.Fprint(w, text) })
-		},
+of another switch with the same containers.
+
+With --routes the static routes go to a file of their own, in the form of weft
+route add --file, and the YAML says routes: keep. So it stays small where the
+routes are many.`,
+		Example: `  weft export > host.yaml
+  weft export --routes routes.txt > host.yaml`,
+		Args: wantArgs(0, 0),
 	}
+	file := cmd.Flags().String("routes", "", "write the routes to this `file`")
+	_ = cmd.MarkFlagFilename("routes")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		apart := cmd.Flags().Changed("routes")
+		if apart && *file == "" {
+			return usageError{errors.New("--routes: the path of the file is empty")}
+		}
+		text, err := a.client().Export(cmd.Context(), apart)
+		if err != nil {
+			return err
+		}
+		if apart {
+			if err := a.writeRoutes(cmd.Context(), *file); err != nil {
+				return fmt.Errorf("write routes: %w", err)
+			}
+		}
+		return a.print(map[string]string{"yaml": text}, func(w io.Writer) { fmt.Fprint(w, text) })
+	}
+	return cmd
+}
+
+// writeRoutes writes the static routes to a file that weft route add reads.
+func (a *app) writeRoutes(ctx context.Context, file string) error {
+	rows, err := a.client().Routes(ctx, "")
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriter(f)
+	for _, r := range rows {
+		if r.Kind == "static" && (r.Origin == "declared" || r.Origin == "api") { // others come with what they belong to
+			fmt.Fprintf(w, "%s via %s vrf %s\n", r.Prefix, r.Via, r.VRF)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
 }

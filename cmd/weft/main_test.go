@@ -106,6 +106,7 @@ func TestBadArguments(t *testing.T) {
 		{"network add red 10.1.0.0/16 --id 0", `weft: network add: network "red": id 0 is out of range; it goes from 1 to 4294967295`},
 		{"network add red 10.1.0.0/16 --gateway 10.1.0.1,mtu=1400", `weft: network add: network "red": gateway "10.1.0.1,mtu=1400" is not an address; want one of the network's prefix, as in 10.1.0.1`},
 		{"network set blue", `weft: network set: network "blue": nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing`},
+		{"export --routes=", "weft: export: --routes: the path of the file is empty"},
 		{"apply", "weft: apply: name the file with -f FILE; - reads standard input"},
 		{"show --format iproute2", "weft: show: invalid argument \"iproute2\" for \"--format\" flag: it is brctl or ovs; see `weft show --help`"},
 		{"show --format ovs -o json", "weft: show: --format is text; leave it out for -o json"},

@@ -183,10 +183,11 @@ func yes(v bool) string {
 	return ""
 }
 
-// Export returns the whole host as the YAML that Apply takes.
-func (c *Client) Export(ctx context.Context) (string, error) {
+// Export returns the whole host as the YAML that Apply takes; with keepRoutes it
+// says of the routes that they stay as they are.
+func (c *Client) Export(ctx context.Context, keepRoutes bool) (string, error) {
 	var got Host
-	err := c.do(ctx, http.MethodGet, "/v1/host", nil, &got)
+	err := c.do(ctx, http.MethodGet, "/v1/host"+query("keep_routes", yes(keepRoutes)), nil, &got)
 	return got.YAML, err
 }
 

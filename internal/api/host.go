@@ -7,9 +7,17 @@ import (
 	"weft/internal/spec"
 )
 
-// getHost answers with the whole host.
-func getHost(c Control, _ *http.Request) (any, error) {
-	b, err := c.Export().MarshalHost()
+// getHost answers with the whole host, or, with keep_routes, all but its routes.
+func getHost(c Control, r *http.Request) (any, error) {
+	keep, err := flagOf(r, "keep_routes")
+	if err != nil {
+		return nil, err
+	}
+	cfg := c.Export()
+	if keep {
+		cfg.Routes, cfg.KeepRoutes = nil, true
+	}
+	b, err := cfg.MarshalHost()
 	return Host{YAML: string(b)}, err
 }
 

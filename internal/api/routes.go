@@ -23,7 +23,7 @@ var routes = []route{
 	{"GET /v1/status", nil, func(c Control, r *http.Request) (any, error) { return status(c.Status()), nil }},
 	{"GET /v1/drops", nil, func(c Control, r *http.Request) (any, error) { return drops(c.Drops()), nil }},
 
-	{"GET /v1/host", nil, getHost},
+	{"GET /v1/host", []string{"keep_routes"}, getHost},
 	{"PUT /v1/host", []string{"dry_run"}, putHost},
 
 	{"GET /v1/networks", nil, func(c Control, r *http.Request) (any, error) { return networks(c.Networks()), nil }},

@@ -162,7 +162,7 @@ func (p *applying) peers() error {
 func (p *applying) routes() error {
 	next := p.t.desired
 	for was := range p.c.desired.routes.all() {
-		if was.origin == declared {
+		if was.origin == declared || p.cfg.KeepRoutes {
 			next.routes.set(was)
 		}
 	}
@@ -210,8 +210,12 @@ func (p *applying) checkKept() error {
 		}
 	}
 	for _, r := range p.c.broken(p.t.desired) {
+		why := p.t.desired.problem(p.t.desired.vrfs(), r)
+		if p.cfg.KeepRoutes && r.origin != declared {
+			return p.at(0, fmt.Errorf("route %s, which stays since the file says routes: keep: %w", r.Prefix, why))
+		}
 		if r.origin == declared {
-			return p.at(0, fmt.Errorf("route %s, which is declared in %s: %w", r.Prefix, p.c.opt.Source, p.t.desired.problem(p.t.desired.vrfs(), r)))
+			return p.at(0, fmt.Errorf("route %s, which is declared in %s: %w", r.Prefix, p.c.opt.Source, why))
 		}
 	}
 	return nil

@@ -479,3 +479,28 @@ func TestApplyDocker(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// A file may leave the routes as they are, but not take from them what they need.
+func TestApplyKeepsRoutes(t *testing.T) {
+	r := newRig(t)
+	c := r.newHost()
+	text := "networks:\n- {name: blue, prefixes: 10.1.0.0/24, gateway: 10.1.0.1, vrf: v}\npeers:\n- {name: h2, address: 192.0.2.2}\n- {name: h3, address: 192.0.2.3}\n"
+	r.applied(c, text+"routes:\n- {prefix: 10.40.0.0/16, via: h2, vrf: v}\n")
+	if got := r.applied(c, text+"routes: keep\n"); got != "" {
+		t.Errorf("got %s, want no difference", got)
+	}
+	if got := r.applied(c, strings.Replace(text, "- {name: h3, address: 192.0.2.3}\n", "", 1)+"routes: keep\n"); got != "- peer h3=192.0.2.3" {
+		t.Errorf("got %s, want h3 gone", got)
+	}
+	before := r.everything(c)
+	_, err := apply(c, strings.Replace(text, "h2, address: 192.0.2.2", "h4, address: 192.0.2.4", 1)+"routes: keep\n", false)
+	if err == nil || !strings.Contains(err.Error(), "route 10.40.0.0/16, which stays since the file says routes: keep: ") {
+		t.Errorf("without its peer: %v", err)
+	}
+	if now := r.everything(c); now != before {
+		t.Errorf("changed: %s", now)
+	}
+	if got := r.applied(c, text); !strings.Contains(got, "- route 10.40.0.0/16=h2,vrf=v") {
+		t.Errorf("without the word: %s", got)
+	}
+}

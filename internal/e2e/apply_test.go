@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/lab"
 )
@@ -18,6 +20,10 @@ const hostFile = `networks:
     prefixes: [10.1.0.0/24, 'fd00:1::/64']
     gateway: [10.1.0.1]
     vrf: v
+    expose: [10.1.0.254/24, no-snat]
+    publish: ['netns:CONTAINER1 2222:22', 'netns:CONTAINER2 5000-5003:6000-6003/udp']
+  - name: lan
+    prefixes: [10.3.0.0/24]
   - name: red
     prefixes: [10.2.0.0/24]
     gateway: [10.2.0.1]
@@ -30,6 +36,11 @@ routes:
   - prefix: 10.40.0.0/16
     via: h2
     vrf: v
+uplinks:
+  - network: lan
+    device: eth0
+    vlan: 12
+    transit: true
 attachments:
   - network: blue
     target: netns:CONTAINER1
@@ -39,6 +50,7 @@ attachments:
     addresses: [10.1.0.6/24]
     ifname: eth0
     mtu: 1300
+    isolated: true
   - network: red
     target: netns:CONTAINER1
     addresses: [10.2.0.5/24]
@@ -47,9 +59,12 @@ fdb:
   - network: blue
     mac: 02:00:00:00:00:77
     to: netns:CONTAINER2
+  - network: lan
+    mac: 02:00:00:00:00:78
+    to: uplink:eth0
 `
 
-// applied is a host in a lab of its own, with two containers.
+// applied is a host with a link eth0 and two containers.
 type applied struct {
 	t *testing.T
 	h *Host
@@ -65,6 +80,13 @@ func newApplied(t *testing.T, l *lab.Lab, name string) *applied {
 			t.Fatal(err)
 		}
 		a.c[i] = ns
+	}
+	far, err := l.Host(name + "lan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Link(end(a.h.NS, "eth0"), end(far, "eth0")); err != nil {
+		t.Fatal(err)
 	}
 	a.h.Start("--name host1")
 	return a
@@ -111,8 +133,8 @@ func TestExportApply(t *testing.T) {
 	l := lab.ForTest(t)
 	lab.Need(t, "iproute2", "ip")
 	first, second := newApplied(t, l, "a"), newApplied(t, l, "b")
-	if out := first.h.Weft("apply -f " + first.write(first.named(hostFile))); strings.Count(out, "+ ") != 8 {
-		t.Errorf("got\n%s\nwant 8 lines with +", out)
+	if out := first.h.Weft("apply -f " + first.write(first.named(hostFile))); strings.Count(out, "+ ") != 14 {
+		t.Errorf("got\n%s\nwant 14 lines with +", out)
 	}
 	exported := first.h.Weft("export")
 	path := second.write(second.named(first.nameless(exported)))
@@ -132,12 +154,85 @@ func TestExportApply(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	routes := filepath.Join(t.TempDir(), "routes")
+	small := second.h.Weft("export --routes " + routes)
+	if b, err := os.ReadFile(routes); err != nil || string(b) != "10.40.0.0/16 via h2 vrf v\n" || !strings.Contains(small, "\nroutes: keep\n") {
+		t.Errorf("the routes apart: %q, %v, and\n%s", b, err, small)
+	}
+	if out := second.h.Weft("apply -f " + second.write(small)); out != "no difference\n" {
+		t.Errorf("without its routes: %s", out)
+	}
+	second.h.Weft("route add -f " + routes)
 	second.h.Kill()
 	second.h.Restart()
 	if got, want := second.nameless(second.h.Weft("export")), first.nameless(exported); got != want {
 		t.Errorf("after a crash:\n%s\nwant\n%s", got, want)
 	}
 }
+
+// A file that fails in its last step, at a port that somebody else has, leaves all
+// as it was: networks, containers, the uplink, what is exposed and published.
+func TestApplyFailsLate(t *testing.T) {
+	l := lab.ForTest(t)
+	lab.Need(t, "iproute2", "ip")
+	lab.Need(t, "nftables", "nft")
+	a := newApplied(t, l, "a")
+	a.h.Weft("apply -f " + a.write(a.named(hostFile)))
+	serve(t, a.h.NS, "tcp", 2223)
+	eventually(t, 20*time.Second, func() string {
+		if strings.Contains(a.h.snapshot(), "tentative") {
+			return "duplicate address detection does not end"
+		}
+		return ""
+	})
+	exported, kernel, host, uplinks := a.h.Weft("export"), unnumbered(a.kernel()), unnumbered(a.h.snapshot()), a.h.Weft("uplink ls")
+	for _, tt := range []struct{ old, new string }{
+		{"    mtu: 1400\n", "    mtu: 1300\n"}, // of a network
+		{"10.1.0.6/24", "10.1.0.7/24"},         // of a container
+		{"    vlan: 12\n", "    vlan: 13\n"},   // of the uplink
+		{"uplinks:\n  - network: lan\n    device: eth0\n    vlan: 12\n    transit: true\n", ""},                  // without it
+		{"10.1.0.254/24, no-snat", "10.1.0.253/24"},                                                              // exposed otherwise
+		{"    expose: [10.1.0.254/24, no-snat]\n", ""},                                                           // for the ports alone
+		{"  - network: red\n    target: netns:CONTAINER1\n    addresses: [10.2.0.5/24]\n    ifname: eth2\n", ""}, // a container less
+		{"'fd00:1::/64'", "'fd00:9::/64'"},                                                                       // refused at once
+		{"", ""},
+	} {
+		text := strings.Replace(hostFile, tt.old, tt.new, 1)
+		if tt.new == "" && strings.HasPrefix(tt.old, "uplinks") {
+			text = strings.Replace(text, "  - network: lan\n    mac: 02:00:00:00:00:78\n    to: uplink:eth0\n", "", 1)
+		}
+		text = strings.Replace(text, " 2222:22'", " 2222:22', 'netns:CONTAINER2 2223:22'", 1)
+		if got := a.h.CLI("apply -f " + a.write(a.named(text))); got.code != 1 || strings.Count(got.err, "\n") != 1 {
+			t.Errorf("%q: got %+v, want one error", tt.new, got)
+		}
+		if now := a.h.Weft("export"); now != exported {
+			t.Errorf("%q: exported is now\n%s\nwant\n%s", tt.new, now, exported)
+		}
+		eventually(t, 20*time.Second, func() string {
+			if now := unnumbered(a.kernel()); now != kernel {
+				return fmt.Sprintf("%q: the containers have\n%s\nwant\n%s", tt.new, now, kernel)
+			}
+			if diff := lab.Changes(host, unnumbered(a.h.snapshot())); diff != "" {
+				return fmt.Sprintf("%q: the host is not as before:\n%s", tt.new, diff)
+			}
+			if now := a.h.Weft("uplink ls"); now != uplinks {
+				return fmt.Sprintf("%q: uplinks are now\n%s\nwant\n%s", tt.new, now, uplinks)
+			}
+			return ""
+		})
+	}
+	a.h.Weft("apply -f " + a.write("networks: []\n"))
+}
+
+// unnumbered takes the numbers of interfaces, and the order that follows from them,
+// out of what ip prints: one that was taken away and put back has another.
+func unnumbered(text string) string {
+	lines := strings.Split(interfaceNumber.ReplaceAllString(text, ""), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+var interfaceNumber = regexp.MustCompile(`(?m)^\d+: `)
 
 // 200 broken files change nothing, neither of the switch nor in the containers.
 func TestApplyBroken(t *testing.T) {

@@ -42,7 +42,7 @@ func ParseConfig(file string, data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("read config: %s has more than %d bytes: routes can come from a file of their own, with weft route add --file", file, ConfigMax)
 	}
 	c := Config{File: file}
-	if _, err := c.parse(data, dialect{configFields, hostOnly, "is for weft apply: take it out, a switch starts with the containers that it had"}); err != nil {
+	if _, err := c.parse(data, dialect{fields: configFields, refused: hostOnly, why: "is for weft apply: take it out, a switch starts with the containers that it had"}); err != nil {
 		return Config{}, fmt.Errorf("read config: %s:%w", file, err)
 	}
 	return c, nil

@@ -27,7 +27,7 @@ type Static struct {
 // keeps; objects are those that may change, hostOnly those of them that no
 // configuration has.
 var (
-	settings = []string{"name", "local", "state-dir", "log-level"}
+	settings = []string{"name", "local", "state-dir", "log-level", "accel"}
 	hostOnly = []string{"attachments", "fdb"}
 	objects  = append([]string{"networks", "peers", "routes", "uplinks"}, hostOnly...)
 )
@@ -44,10 +44,10 @@ func ParseHost(file string, data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("%s:1: %w", file, err)
 	}
 	if len(data) > ConfigMax {
-		return fail(fmt.Errorf("it has more than %d bytes", ConfigMax))
+		return fail(fmt.Errorf("it has more than %d bytes: keep its routes in a file of their own, as weft export --routes FILE does", ConfigMax))
 	}
 	c := Config{File: file}
-	fields, err := c.parse(data, dialect{objects, settings, "is given to weft run, and cannot be applied: take it out"})
+	fields, err := c.parse(data, dialect{fields: objects, refused: settings, why: "is given to weft run, and cannot be applied: take it out", keep: true})
 	if err == nil && fields == 0 {
 		err = errors.New("it describes nothing: networks: [] stands for a host without any")
 	}
@@ -57,9 +57,23 @@ func ParseHost(file string, data []byte) (Config, error) {
 	return c, nil
 }
 
+// keepRoutes stands in the place of the routes where they stay as they are.
+const keepRoutes = "keep"
+
+// leastRoute is what a route takes at least in a document, in bytes.
+const leastRoute = len("  - prefix: ::/0\n    via: a\n")
+
 // MarshalHost returns the YAML that ParseHost reads: the objects of c, each section
-// there also where it is empty.
+// there also where it is empty. More than ParseHost takes is an error.
 func (c Config) MarshalHost() ([]byte, error) {
+	tooLong := fmt.Errorf("print host: with its %d routes it has more than the %d bytes that weft apply takes: write them to a file of their own, with weft export --routes FILE", len(c.Routes), ConfigMax)
+	if len(c.Routes)*leastRoute > ConfigMax {
+		return nil, tooLong
+	}
+	var routes any = c.Routes
+	if c.KeepRoutes {
+		routes = keepRoutes
+	}
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
@@ -67,11 +81,11 @@ func (c Config) MarshalHost() ([]byte, error) {
 	err := doc.Encode(struct {
 		Networks    []Network `yaml:"networks"`
 		Peers       []Peer    `yaml:"peers"`
-		Routes      []Route   `yaml:"routes"`
+		Routes      any       `yaml:"routes"`
 		Uplinks     []Uplink  `yaml:"uplinks"`
 		Attachments []Attach  `yaml:"attachments"`
 		FDB         []Static  `yaml:"fdb"`
-	}{c.Networks, c.Peers, c.Routes, c.Uplinks, c.Attachments, c.FDB})
+	}{c.Networks, c.Peers, routes, c.Uplinks, c.Attachments, c.FDB})
 	if err == nil {
 		err = c.addAllHostFields(&doc)
 	}
@@ -80,6 +94,9 @@ func (c Config) MarshalHost() ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("print host: %w", err)
+	}
+	if b.Len() > ConfigMax && len(c.Routes) > 0 {
+		return nil, tooLong
 	}
 	return b.Bytes(), nil
 }

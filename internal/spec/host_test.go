@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -49,11 +50,53 @@ func TestParseHost(t *testing.T) {
 	}
 }
 
+// The routes may be left as they are.
+func TestKeepRoutes(t *testing.T) {
+	text := strings.Replace(aHost, "routes: []", "routes: keep", 1)
+	c, err := ParseHost("f", []byte(text))
+	if err != nil || !c.KeepRoutes {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	if out, err := c.MarshalHost(); err != nil || string(out) != text {
+		t.Errorf("got\n%s, %v\nwant\n%s", out, err, text)
+	}
+	for _, word := range []string{"kept", "[keep]", "{keep: true}"} {
+		if _, err := ParseHost("f", []byte("routes: "+word+"\n")); err == nil {
+			t.Errorf("routes: %s is taken", word)
+		}
+	}
+	_, err = ParseConfig("f", []byte("routes: keep\n"))
+	wantError(t, "weft run", err, "read config: f:1: want a list here, each item behind a '-'")
+}
+
+// Whatever is printed is taken back; what would not be says what to do.
+func TestHostSize(t *testing.T) {
+	var c Config
+	for n := 0; ; n += 500 {
+		for i := range 500 {
+			c.Routes = append(c.Routes, Route{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte((n + i) >> 8), byte(n + i), 0}), 24), Via: "h2"})
+		}
+		text, err := c.MarshalHost()
+		if err != nil {
+			if want := "with weft export --routes FILE"; n < 20_000 || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%d routes: %v, want %q", len(c.Routes), err, want)
+			}
+			return
+		}
+		if n%5000 == 0 {
+			if _, err := ParseHost("f", text); err != nil {
+				t.Errorf("%d routes: %v", len(c.Routes), err)
+			}
+		}
+	}
+}
+
 func TestParseHostRefused(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{"", "f:1: it describes nothing: networks: [] stands for a host without any"},
 		{"networks:\n", "f:1: it describes nothing: networks: [] stands for a host without any"},
 		{"networks: []\nname: h1\n", "f:2: name is given to weft run, and cannot be applied: take it out"},
+		{"accel: off\n", "f:1: accel is given to weft run, and cannot be applied: take it out"},
 		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, uplinks, attachments, fdb`},
 		{"attachments: [{network: blue}]\n", `f:1: attachment of "": target "": want netns:NAME, netns:/path, pid:N or the name of a Docker container`},
 		{"attachments:\n- {target: pid:1, network: blue}\n- {target: pid:1, network: blue}\n", `f:3: attachment of "pid:1": it is attached to network "blue" on line 2 already`},

@@ -47,6 +47,7 @@ type dialect struct {
 	fields  []string
 	refused []string // that another dialect has
 	why     string   // they are
+	keep    bool     // routes may stay as they are
 }
 
 // parse reads a document and returns how many fields it gives a value to.
@@ -76,6 +77,10 @@ func (c *Config) parse(data []byte, d dialect) (fields int, err error) {
 	}
 	err = eachField(doc.Content[0], "the configuration", d.fields, func(key string, v *yaml.Node) error {
 		fields++
+		if d.keep && key == "routes" && v.Kind == yaml.ScalarNode && v.Value == keepRoutes {
+			c.KeepRoutes = true
+			return nil
+		}
 		return c.setField(key, v)
 	})
 	return fields, err
