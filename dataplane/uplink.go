@@ -286,10 +286,10 @@ func (w *worker) learnLink(p *port, f *frame, src, dst header.MAC) drop.Reason {
 	case fdb.Heard(src, w.now):
 		return drop.L2Self
 	}
-	switch out := fdb.Learn(src, f.from, w.now); {
-	case out == fib.Moved:
+	switch out := fdb.Learn(src, f.from, w.now); out {
+	case fib.Moved:
 		w.sw.moves.note(f.domain, src, f.from, out, w.now)
-	case out == fib.Pinned:
+	case fib.Pinned:
 		if !dst.IsMulticast() { // groups hear echoes
 			w.sw.moves.note(f.domain, src, f.from, out, w.now)
 		}

@@ -223,14 +223,14 @@ func (c *udpCarrier) flush() {
 // sendSingly sends the segments of message i as datagrams of their own.
 func (c *udpCarrier) sendSingly(i int) syscall.Errno {
 	n := c.segments(i)
-	iov, left := unsafe.Slice(c.msgs[i].hdr.Iov, c.msgs[i].hdr.Iovlen), c.size[i]
+	iov := unsafe.Slice(c.msgs[i].hdr.Iov, c.msgs[i].hdr.Iovlen)
 	for k := range n {
 		m := &c.single[k].hdr
 		*m = unix.Msghdr{Name: c.msgs[i].hdr.Name, Namelen: c.msgs[i].hdr.Namelen, Iov: &iov[0]}
 		m.Control = (*byte)(unsafe.Pointer(&c.control[i].tos))
 		m.SetControllen(int(unsafe.Sizeof(c.control[i].tos)))
 		parts := 0
-		for left = c.size[i]; left > 0 && parts < len(iov); parts++ {
+		for left := c.size[i]; left > 0 && parts < len(iov); parts++ {
 			left -= int(iov[parts].Len)
 		}
 		m.SetIovlen(parts)
