@@ -2,6 +2,7 @@ package encap
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -36,8 +37,8 @@ type rawReceiver struct {
 	sources  [recvBatch]unix.RawSockaddrInet6
 	controls [recvBatch]control
 
-	backlog bool   // Recv found more than one datagram since the last Overflow
-	lost    uint32 // drops of the socket at the last Overflow
+	backlog bool          // Recv found more than one datagram since the last Overflow
+	lost    atomic.Uint32 // drops of the socket at the last Overflow
 }
 
 func newRawReceiver(u *Underlay, f *family) *rawReceiver {

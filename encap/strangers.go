@@ -1,6 +1,7 @@
 package encap
 
 import (
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -24,7 +25,7 @@ const strangersBatch = 64
 type Strangers struct {
 	fd   int
 	msgs [strangersBatch]mmsghdr // without room: nobody looks into the datagrams
-	lost uint32                  // drops of the socket at the last Count
+	lost atomic.Uint32           // drops of the socket at the last Count
 }
 
 // Strangers returns one for each version of IP that the Underlay speaks. The
@@ -52,8 +53,8 @@ func (s *Strangers) Count() uint64 {
 	return uint64(n) + uint64(dropped(s.fd, &s.lost))
 }
 
-// dropped returns by how much a socket's drop counter grew since it was *last.
-func dropped(fd int, last *uint32) uint32 {
+// dropped returns by how much a socket's drop counter grew since it was last.
+func dropped(fd int, last *atomic.Uint32) uint32 {
 	const skMeminfoDrops = 8 // SK_MEMINFO_DROPS (linux/sock_diag.h)
 	var info [skMeminfoDrops + 1]uint32
 	size := uint32(unsafe.Sizeof(info))
@@ -62,7 +63,6 @@ func dropped(fd int, last *uint32) uint32 {
 	if errno != 0 {
 		return 0
 	}
-	grown := info[skMeminfoDrops] - *last
-	*last = info[skMeminfoDrops]
-	return grown
+	now := info[skMeminfoDrops]
+	return now - last.Swap(now)
 }

@@ -2,6 +2,7 @@ package encap
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -44,8 +45,8 @@ type udpReceiver struct {
 	moved    []byte // udpBatch slots for segments that had to be moved
 	out      []Datagram
 
-	backlog bool   // as in rawReceiver
-	lost    uint32 // as in rawReceiver
+	backlog bool          // as in rawReceiver
+	lost    atomic.Uint32 // as in rawReceiver
 }
 
 func newUDPReceiver(u *Underlay, f *family) *udpReceiver {

@@ -81,11 +81,13 @@ type family struct {
 	noUDP     error       // why not
 	inUDP     *udpReceiver
 	udpOthers *Strangers
+	heard     bool // the filters were set once; under mu of the Underlay
 }
 
 // Open makes the raw sockets in the network namespace of the calling thread.
-// It needs CAP_NET_RAW, and CAP_NET_ADMIN for large buffers. Nobody is heard
-// until SetPeers.
+// It needs CAP_NET_RAW, and CAP_NET_ADMIN for large buffers. Until SetPeers nobody
+// is heard, and nobody a stranger: what peers send meanwhile, to a host that
+// starts again, is lost as if it were down still.
 func Open(cfg Config) (*Underlay, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("open underlay: %w", err)
@@ -99,21 +101,21 @@ func Open(cfg Config) (*Underlay, error) {
 		return nil, fmt.Errorf("open underlay: %w", errors.Join(err, closeAll(s)))
 	}
 	u, err := newUnderlay(cfg, s, links)
-	if err == nil {
-		err = u.openUDP(&cfg)
-	}
-	if err == nil && cfg.Accel {
-		u.egress, err = startEgress(u)
-	}
 	if err != nil {
 		return nil, err
+	}
+	u.openUDP(&cfg)
+	if cfg.Accel {
+		if u.egress, err = startEgress(u); err != nil {
+			return nil, errors.Join(err, u.Close())
+		}
 	}
 	return u, nil
 }
 
 // openUDP adds GRE-in-UDP. Where its port is taken, or UDP_GRO is not known, raw
 // GRE has to do.
-func (u *Underlay) openUDP(cfg *Config) error {
+func (u *Underlay) openUDP(cfg *Config) {
 	for _, f := range u.families {
 		f.udp, f.noUDP = openUDP(cfg, f.v6)
 		if f.noUDP != nil {
@@ -122,10 +124,6 @@ func (u *Underlay) openUDP(cfg *Config) error {
 		}
 		f.inUDP, f.udpOthers = newUDPReceiver(u, f), &Strangers{fd: f.udp.strangers}
 	}
-	if err := u.SetPeers(nil); err != nil {
-		return errors.Join(err, u.Close())
-	}
-	return nil
 }
 
 // Sockets are the three descriptors that an Underlay has for one version of IP,
@@ -157,9 +155,9 @@ func newUnderlay(cfg Config, sockets []Sockets, links *netlink.Handle) (*Underla
 		f.receiver, f.strangers = newRawReceiver(u, f), &Strangers{fd: s.Strangers}
 		u.families = append(u.families, f)
 	}
-	if err == nil {
-		u.local, u.log = cfg.Local, cfg.Log
-		err = u.SetPeers(nil)
+	u.local, u.log = cfg.Local, cfg.Log
+	for _, f := range u.families {
+		err = errors.Join(err, attach(f.sockets.Peers, dropAll), attach(f.sockets.Strangers, dropAll))
 	}
 	if err != nil {
 		_ = u.Close()
@@ -271,6 +269,11 @@ func (f *family) hear(t *peerTable) error {
 	if f.udp != nil {
 		if err := f.udp.hear(f.v6, f.local, addrs); err != nil {
 			return err
+		}
+		if !f.heard { // a UDP socket's filter counts what it refused until now
+			dropped(f.udp.peers, &f.inUDP.lost)
+			dropped(f.udp.strangers, &f.udpOthers.lost)
+			f.heard = true
 		}
 	}
 	return attach(f.sockets.Strangers, count)

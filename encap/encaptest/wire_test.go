@@ -52,6 +52,9 @@ func TestPair(t *testing.T) {
 	if err := a.SetPeers([]encap.Peer{{ID: 9, Addr: netip.MustParseAddr("10.0.0.2")}}); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.SetPeers(nil); err != nil { // from now on everybody is a stranger
+		t.Fatal(err)
+	}
 	send := func() drop.Reason {
 		pkts := []encap.Packet{{Peer: 9, Proto: encap.ProtoTEB, Key: 7, Frame: make([]byte, 60)}}
 		a.NewSender().Send(pkts)

@@ -189,6 +189,7 @@ func (c *Controller) start() (err error) {
 	}
 	c.desired, c.uplinks, c.statics = m.desired, m.uplinks, old.Static
 	c.lookAtLink()
+	c.under.StartHello() // before the first peer is heard: its hello is no drop
 	if err := c.publish(); err != nil {
 		return err
 	}
@@ -206,7 +207,6 @@ func (c *Controller) start() (err error) {
 		c.log.Error("state was not written", "err", err)
 	}
 	c.tidy()
-	c.under.StartHello()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
 	c.running.Go(c.watchLinks) // ends with done

@@ -34,10 +34,11 @@ func (h *Host) configuration() string {
 	for i := range s.Ports {
 		s.Ports[i].RxFrames, s.Ports[i].TxFrames, s.Ports[i].RxBytes, s.Ports[i].TxBytes = 0, 0, 0, 0
 	}
-	for i := range s.Peers {
-		s.Peers[i].RxFrames, s.Peers[i].TxFrames, s.Peers[i].State, s.Peers[i].Reason = 0, 0, "", ""
+	var peers []peer // without what is found out about them
+	for _, p := range s.Peers {
+		peers = append(peers, peer{Name: p.Name, Address: p.Address})
 	}
-	b, err := json.MarshalIndent([]any{s.Networks, s.Ports, s.Peers, h.fdb("")}, "", " ")
+	b, err := json.MarshalIndent([]any{s.Networks, s.Ports, peers, h.fdb(""), h.Weft("export")}, "", " ")
 	if err != nil {
 		h.t.Fatal(err)
 	}

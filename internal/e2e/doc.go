@@ -12,5 +12,7 @@
 // It has test files only, and needs root. What a test needs beyond that it
 // names when it is missing, and is skipped; where the environment variable CI
 // is set it fails. WEFT_BIN names a binary to be tested instead of one built
-// from the tree.
+// from the tree. WEFT_TEST_ACCEL (auto or off) is the --accel of every daemon, and
+// WEFT_TEST_ENCAP (auto, gre or gre-udp) the encap of every --peer, where a test
+// does not set them itself.
 package e2e

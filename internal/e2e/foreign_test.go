@@ -162,17 +162,16 @@ func TestShowLikeOpenVSwitch(t *testing.T) {
 	}
 }
 
-// blocks sorts the ports of each bridge of ovs-vsctl show, which come in no order.
+// blocks sorts the bridges of ovs-vsctl show and the ports of each, which come in
+// no order (rows of the database, by their UUIDs).
 func blocks(text string) string {
+	text, tail, _ := strings.Cut(text, "\n    ovs_version")
 	bridges := strings.Split(text, "\n    Bridge ")
 	for i, b := range bridges[1:] {
-		tail := ""
-		if at := strings.Index(b, "\n    ovs_version"); at >= 0 {
-			b, tail = b[:at], b[at:]
-		}
 		ports := strings.Split(b, "\n        Port ")
 		slices.Sort(ports[1:])
-		bridges[i+1] = strings.Join(ports, "\n        Port ") + tail
+		bridges[i+1] = strings.Join(ports, "\n        Port ")
 	}
-	return strings.Join(bridges, "\n    Bridge ")
+	slices.Sort(bridges[1:])
+	return strings.Join(bridges, "\n    Bridge ") + "\n    ovs_version" + tail
 }

@@ -14,9 +14,9 @@ import (
 // late. What arrives merged has only a partial checksum inside.
 func TestMergedByKernel(t *testing.T) {
 	for _, checksum := range []bool{false, true} {
-		name, options := "plain", ""
+		name, options := "plain", ",encap=gre" // raw: countMerged looks for GRE
 		if checksum {
-			name, options = "gre checksum", ",csum"
+			name, options = "gre checksum", ",encap=gre,csum"
 		}
 		t.Run(name, func(t *testing.T) {
 			l := lab.ForTest(t)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,12 +79,29 @@ func (h *Host) spawn() {
 		h.t.Fatal(err)
 	}
 	defer logFile.Close()
-	args := append([]string{"run", "--socket", h.socket(), "--state-dir", filepath.Join(h.dir, "state")}, h.args...)
+	args := append([]string{"run", "--socket", h.socket(), "--state-dir", filepath.Join(h.dir, "state")}, otherwise(h.args)...)
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr, cmd.Env = logFile, logFile, append(os.Environ(), h.env...)
 	if h.proc, err = h.NS.Start(cmd); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// otherwise returns the arguments of a daemon, changed as the environment of the
+// tests wants: all tests pass with every accelerator on and off, and by either
+// carrier. What a test sets itself stays.
+func otherwise(args []string) []string {
+	args = slices.Clone(args)
+	if accel := os.Getenv("WEFT_TEST_ACCEL"); accel != "" && !strings.Contains(strings.Join(args, " "), "--accel") {
+		args = append(args, "--accel="+accel)
+	}
+	encap := os.Getenv("WEFT_TEST_ENCAP")
+	for i, a := range args {
+		if encap != "" && i > 0 && args[i-1] == "--peer" && !strings.Contains(a, ",encap=") && !strings.Contains(a, ",seq") {
+			args[i] += ",encap=" + encap
+		}
+	}
+	return args
 }
 
 func (h *Host) socket() string  { return filepath.Join(h.dir, "s") }

@@ -173,9 +173,12 @@ func (s *Switch) Underlay(link string, addr netip.Prefix) error {
 		}
 	}
 	// Open vSwitch reads the kernel's routes only now and then, and sends
-	// nothing to a peer before it has one.
-	_, err := s.AppCtl("ovs/route/add", addr.Masked().String(), "br-phy")
-	return err
+	// nothing to a peer before it has one. It takes this one once it has seen the
+	// address above, from which it is to send.
+	return s.poll(context.Background(), func() error {
+		_, err := s.AppCtl("ovs/route/add", addr.Masked().String(), "br-phy")
+		return err
+	})
 }
 
 // Bridge makes a bridge with the userspace datapath and the given links as its ports.
