@@ -80,13 +80,19 @@ func twoHosts(t *testing.T) (a, b *host) {
 // open makes the host's Underlay.
 func (h *host) open(cfg encap.Config, peers ...encap.Peer) {
 	h.t.Helper()
+	h.openDeaf(cfg)
+	h.setPeers(peers...)
+}
+
+// openDeaf is open without peers set, be it none.
+func (h *host) openDeaf(cfg encap.Config) {
+	h.t.Helper()
 	h.do(func() (err error) { h.u, err = encap.Open(cfg); return err })
 	h.t.Cleanup(func() {
 		if err := h.u.Close(); err != nil {
 			h.t.Errorf("close underlay: %v", err)
 		}
 	})
-	h.setPeers(peers...)
 }
 
 func (h *host) setPeers(peers ...encap.Peer) {

@@ -122,6 +122,32 @@ func testNetnsUDP(t *testing.T, addrA, addrB netip.Addr) {
 	}
 }
 
+// TestNetnsBeforePeers: what arrives before the peers are known, in either carrier,
+// is counted nowhere, though the kernel counts for UDP sockets what it refuses.
+func TestNetnsBeforePeers(t *testing.T) { overBoth(t, testNetnsBeforePeers) }
+
+func testNetnsBeforePeers(t *testing.T, addrA, addrB netip.Addr) {
+	a, b := twoHosts(t)
+	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB, Choice: encap.ChooseUDP})
+	b.openDeaf(encap.Config{Local: []netip.Addr{addrB}})
+	b.v6 = addrB.Is6()
+	raw, udp := b.u.Strangers()[0], b.u.Strangers()[1]
+	r, _ := b.udp()
+	refused := func() uint32 { return meminfo(t, udp.FD())[8] + meminfo(t, r.FD())[8] } // SK_MEMINFO_DROPS
+	for end := time.Now().Add(20 * time.Second); refused() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing arrived")
+		}
+		a.send(teb(1, frame(60)))
+	}
+	b.setPeers(encap.Peer{ID: 5, Addr: addrA})
+	a.send(teb(1, frame(60)), teb(1, frame(61)), teb(1, frame(62)))
+	b.recvUDP(3)
+	if n, m, lost := raw.Count(), udp.Count(), r.Overflow(); n != 0 || m != 0 || lost != 0 {
+		t.Errorf("counted %d and %d strangers, %d lost; want none", n, m, lost)
+	}
+}
+
 // checkSegment verifies the checksum of a TCP segment over IPv4, word by word.
 func checkSegment(t *testing.T, f []byte) {
 	t.Helper()
