@@ -268,13 +268,20 @@ func testNetnsEgressNoAllocs(t *testing.T, addrA, addrB netip.Addr) {
 	a, _ := accelerated(t, addrA, addrB, encap.Peer{})
 	h, super, _ := tcpSuper(t, 60000, 1380)
 	s, pkts := a.u.NewSender(), []encap.Packet{teb(1, super), teb(1, frame(100)), teb(1, frame(2000))}
-	if n := testing.AllocsPerRun(50, func() {
+	send := func() {
 		pkts[0].Header = h
 		s.Send(pkts)
 		if pkts[0].Reason != drop.None || pkts[1].Reason != drop.None || pkts[2].Reason != drop.TxTooBig {
 			t.Fatal(pkts[0].Reason, pkts[1].Reason, pkts[2].Reason)
 		}
-	}); n != 0 {
+	}
+	// All goroutines are counted, and that which watches over the TAP allocates now
+	// and then: an allocation of Send would be there every time.
+	n := testing.AllocsPerRun(50, send)
+	for tries := 0; n != 0 && tries < 10; tries++ {
+		n = min(n, testing.AllocsPerRun(50, send))
+	}
+	if n != 0 {
 		t.Errorf("Send: %v allocations", n)
 	}
 	if got, _ := a.u.Accel(1); got != "egress-tap" {

@@ -90,9 +90,12 @@ func (d *dockerHost) gone(name string) {
 		}
 		return ""
 	})
-	if b, err := os.ReadFile(filepath.Join(d.Host.dir, "state", "state.json")); err != nil || strings.Contains(string(b), `"docker:`+name+`"`) {
-		d.t.Errorf("the state still knows %s: %v", name, err)
-	}
+	d.until(func() string { // written right behind
+		if b, err := os.ReadFile(filepath.Join(d.Host.dir, "state", "state.json")); err != nil || strings.Contains(string(b), `"docker:`+name+`"`) {
+			return fmt.Sprintf("the state still knows %s: %v", name, err)
+		}
+		return ""
+	})
 }
 
 // same checks that a container has the interface that p describes, alone.

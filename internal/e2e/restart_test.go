@@ -113,7 +113,7 @@ func (h *Host) stable() string {
 		text += fmt.Sprintf("port %s %s %s %s %s %v %d\n", p.Name, p.Network, p.Target, p.IfName, p.MAC, p.Addresses, p.MTU)
 	}
 	for _, p := range s.Peers {
-		text += fmt.Sprintf("peer %s %s %s %d\n", p.Name, p.Address, p.Encap, p.MTU)
+		text += fmt.Sprintf("peer %s %s\n", p.Name, p.Address) // its carrier and MTU are found out anew
 	}
 	return text
 }
