@@ -40,7 +40,7 @@ type totals struct {
 type PortStats struct {
 	RxFrames, TxFrames, RxBytes, TxBytes uint64
 	NotLearned                           uint64 // frames forwarded whose source the FDB did not take: the port has its share
-	Blocked                              uint32 // second of Switch.Now until which the port is blocked because of a loop; 0: never was
+	Blocked                              bool   // the port is blocked because of a loop
 	Drops                                [drop.Count]uint64
 }
 
@@ -64,7 +64,6 @@ type Frames struct {
 
 // stats sums the counters of all workers.
 func (p *port) stats() (s PortStats) {
-	s.Blocked = p.loop.blocked.Load()
 	for i := range p.counters {
 		c := &p.counters[i]
 		s.RxFrames += c.rxFrames.Load()
@@ -119,6 +118,7 @@ func (s *Switch) PortStats(id PortID) PortStats {
 		return PortStats{}
 	}
 	sum := p.stats()
+	sum.Blocked = p.loop.blocks(s.second.Load())
 	if twin := snap.port(p.twin); twin != nil && p.uplink != nil {
 		sum.add(twin.stats())
 	}

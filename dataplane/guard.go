@@ -21,8 +21,8 @@ import (
 // and nobody the gateway or this host. DHCP servers and routers are for ports
 // that may spoof and for peers.
 
-// maxStations bounds the addresses that the FDB learns from one port.
-const maxStations = 1024
+// DefaultStations is how many addresses the FDB learns from one port.
+const DefaultStations = 1024
 
 // guard holds a frame to what its port may send, and learns where that may be
 // anything.
@@ -208,10 +208,10 @@ func (d *defence) due(a netip.Addr, now uint32) bool {
 }
 
 // learn notes that a station is behind a port that may learn. Beyond
-// maxStations the frames of others are forwarded all the same.
+// the port's limit the frames of others are forwarded all the same.
 func (w *worker) learn(p *port, f *frame, src header.MAC) {
 	fdb := f.domain.fdb
-	if fdb.Count(f.from) >= maxStations && fdb.Lookup(src) != f.from {
+	if fdb.Count(f.from) >= p.stations && fdb.Lookup(src) != f.from {
 		p.counters[w.index].notLearned.Add(1)
 		return
 	}

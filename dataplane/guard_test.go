@@ -213,19 +213,39 @@ func TestStationLimit(t *testing.T) {
 	if got := c.Drain(); got != n {
 		t.Errorf("%d of %d frames were forwarded", got, n)
 	}
-	if got := s.FDB(d).Count(fib.PortDest(uint16(flood.id))); got != maxStations {
-		t.Errorf("learned %d addresses, want %d", got, maxStations)
+	if got := s.FDB(d).Count(fib.PortDest(uint16(flood.id))); got != DefaultStations {
+		t.Errorf("learned %d addresses, want %d", got, DefaultStations)
 	}
-	if got := s.PortStats(flood.id).NotLearned; got != n-maxStations {
-		t.Errorf("%d were not learned, want %d", got, n-maxStations)
+	if got := s.PortStats(flood.id).NotLearned; got != n-DefaultStations {
+		t.Errorf("%d were not learned, want %d", got, n-DefaultStations)
 	}
 	if got := s.FDB(d).Lookup(0x0600_0000_0001); got != fib.PortDest(uint16(other.id)) {
 		t.Errorf("the neighbour's station is at %v", got)
 	}
 	flood.Send(offload.Header{}, testFrame(c.mac, 0x0a00_0000_0000, 46)) // known: no loss
 	w.batch(flood.id)
-	if got := s.PortStats(flood.id).NotLearned; got != n-maxStations {
+	if got := s.PortStats(flood.id).NotLearned; got != n-DefaultStations {
 		t.Errorf("a known address counts as not learned: %d", got)
+	}
+	wantBalance(t, s)
+}
+
+// TestStationLimitOfPort has limits of its own, and none, for a port.
+func TestStationLimitOfPort(t *testing.T) {
+	s, w, d := still(t, Config{})
+	c := attach(t, s, d, 1)
+	for i, tt := range []struct{ limit, want int }{{16, 16}, {-1, 2 * DefaultStations}} {
+		flood := attach(t, s, d, 2+i, allowSpoof, func(c *PortConfig) { c.Stations = tt.limit })
+		for n := range 2 * DefaultStations {
+			flood.Send(offload.Header{}, testFrame(c.mac, header.MAC(0x0a00_0000_0000+i<<24+n), 46))
+			w.batch(flood.id)
+		}
+		if got := c.Drain(); got != 2*DefaultStations {
+			t.Errorf("limit %d: %d frames were forwarded", tt.limit, got)
+		}
+		if got, not := s.FDB(d).Count(fib.PortDest(uint16(flood.id))), s.PortStats(flood.id).NotLearned; got != tt.want || not != uint64(2*DefaultStations-tt.want) {
+			t.Errorf("limit %d: learned %d and not %d, want %d", tt.limit, got, not, tt.want)
+		}
 	}
 	wantBalance(t, s)
 }

@@ -41,6 +41,8 @@ type port struct {
 	host       bool           // forwards for others (guardHost)
 	filter     *policy.Filter // what it may send, unless allowSpoof
 	flooding   *flooding      // of the worker that reads it
+	floodRate  int            // tokens a second; negative: no limit
+	stations   int            // that the FDB learns from it, at most
 	loop       *looping       // of the same
 	gone       *atomic.Bool   // set by the worker that found the device dead
 	lossRead   *atomic.Uint32 // of an uplink: second in which the kernel was last asked for losses

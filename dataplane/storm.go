@@ -6,10 +6,12 @@ import "weft/internal/header"
 // bucket of tokens for broadcast, one for multicast and one for unknown unicast.
 // Known unicast never pays. The frames that the switch itself makes are exempt,
 // and so is what comes from peers, which paid at its own port.
-const (
-	floodRate  = 2000 // frames a second, each segment of a super-frame counted
-	floodBurst = 4000
-)
+// The bucket holds what comes in two seconds.
+const floodSeconds = 2
+
+// DefaultFloodRate is how many frames a port may send to many in a second, of each
+// kind, and each segment of a super-frame counted.
+const DefaultFloodRate = 2000
 
 // floodKind names a bucket.
 type floodKind uint8
@@ -27,13 +29,14 @@ type flooding [floodKinds]struct {
 	tokens int
 }
 
-// take takes n tokens at second now and reports whether they were there.
-func (f *flooding) take(kind floodKind, n int, now uint32) bool {
+// take takes n tokens at second now, of rate a second, and reports whether they
+// were there.
+func (f *flooding) take(kind floodKind, n, rate int, now uint32) bool {
 	b := &f[kind]
 	if b.second != now {
-		b.tokens += floodRate * int(min(now-b.second, floodBurst/floodRate))
-		if b.second == 0 || b.tokens > floodBurst {
-			b.tokens = floodBurst
+		b.tokens += rate * int(min(now-b.second, floodSeconds))
+		if b.second == 0 || b.tokens > floodSeconds*rate {
+			b.tokens = floodSeconds * rate
 		}
 		b.second = now
 	}
@@ -46,6 +49,9 @@ func (f *flooding) take(kind floodKind, n int, now uint32) bool {
 
 // mayFlood takes tokens for a frame from p that goes to many.
 func (w *worker) mayFlood(p *port, f *frame, dst header.MAC) bool {
+	if p.floodRate < 0 {
+		return true
+	}
 	kind := floodUnknown
 	switch {
 	case dst == header.Broadcast:
@@ -57,5 +63,5 @@ func (w *worker) mayFlood(p *port, f *frame, dst header.MAC) bool {
 	if f.header.IsGSO() {
 		n = (len(f.bytes()) - int(f.header.HdrLen) + int(f.header.GSOSize) - 1) / int(f.header.GSOSize)
 	}
-	return p.flooding.take(kind, n, w.now)
+	return p.flooding.take(kind, n, p.floodRate, w.now)
 }

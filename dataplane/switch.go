@@ -1,9 +1,11 @@
 package dataplane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -297,6 +299,8 @@ type PortConfig struct {
 	MTU        int          // L3: larger frames are dropped, both ways
 	AllowSpoof bool         // may send from any address, and learns
 	Isolated   bool         // no frame goes from an isolated port to another one of this host
+	FloodRate  int          // frames a second to all, to a group and to unknown addresses, each; 0: DefaultFloodRate; negative: no limit
+	Stations   int          // addresses that are learned from it; 0: DefaultStations; negative: as many as the FDB takes
 	Host       bool         // of the host, which forwards: it may send IP from any address outside the vrf, too
 }
 
@@ -329,8 +333,8 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	p := &port{
 		id: PortID(id), device: cfg.Device, domain: cfg.Domain, worker: s.idlestWorker(old),
 		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof, isolated: cfg.Isolated,
-		host: cfg.Host, filter: newFilter(cfg.MAC, cfg.Addrs, cfg.Host), flooding: new(flooding), loop: new(looping),
-		gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
+		host: cfg.Host, filter: newFilter(cfg.MAC, cfg.Addrs, cfg.Host), flooding: new(flooding), floodRate: cmp.Or(cfg.FloodRate, DefaultFloodRate), loop: new(looping),
+		stations: stationsOf(cfg), gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
 	}
 	if !d.fdb.Set(p.mac, fib.PortDest(uint16(id)), fib.Attached) {
 		return 0, fmt.Errorf("add port: %v is another port's address, or the table is full", p.mac)
@@ -346,6 +350,14 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 		return 0, fmt.Errorf("add port: %w", err)
 	}
 	return p.id, nil
+}
+
+// stationsOf returns how many addresses the FDB learns from a port.
+func stationsOf(cfg PortConfig) int {
+	if cfg.Stations < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(cfg.Stations, DefaultStations)
 }
 
 // newFilter returns what holds a port, or that of the host, to its addresses.

@@ -28,8 +28,8 @@ import (
 // to the host side; stations of the LAN are learned. The LAN sees no gateway:
 // that is on every host, and may be somebody else's address there.
 
-// maxLANStations bounds what the FDB learns from an uplink.
-const maxLANStations = 4096
+// UplinkStations is how many addresses the FDB learns from an uplink.
+const UplinkStations = 4096
 
 // UplinkConfig describes an uplink.
 type UplinkConfig struct {
@@ -84,7 +84,7 @@ func (s *Switch) AddUplink(cfg UplinkConfig) (PortID, error) {
 // newPort makes one of the two ports of an uplink.
 func (s *Switch) newPort(cfg UplinkConfig, worker int) *port {
 	return &port{
-		domain: cfg.Domain, worker: worker, filter: policy.New(cfg.MAC, nil), flooding: new(flooding), loop: new(looping),
+		domain: cfg.Domain, worker: worker, filter: policy.New(cfg.MAC, nil), flooding: new(flooding), floodRate: DefaultFloodRate, loop: new(looping),
 		gone: new(atomic.Bool), lossRead: new(atomic.Uint32), counters: make([]portCounters, len(s.workers)),
 	}
 }
@@ -279,7 +279,7 @@ func (w *worker) learnLink(p *port, f *frame, src, dst header.MAC) drop.Reason {
 		fdb.Learn(src, f.from, w.now) // its age
 		return drop.None
 	case at == 0:
-		if fdb.Count(f.from) >= maxLANStations || fdb.Learn(src, f.from, w.now) == fib.Full {
+		if fdb.Count(f.from) >= UplinkStations || fdb.Learn(src, f.from, w.now) == fib.Full {
 			p.counters[w.index].notLearned.Add(1)
 		}
 		return drop.None

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,8 @@ it is.`,
 	mtu := flags.String("mtu", "", "`bytes` of IP that the container may send; default the network's")
 	allowSpoof := flags.Bool("allow-spoof", false, "let the container send from addresses that are not its own, as a bridge or router does")
 	isolated := flags.Bool("isolated", false, "keep the container apart from other isolated ones of this host")
+	macLimit := flags.String("mac-limit", "", fmt.Sprintf("`number` of addresses that are learned from a port with --allow-spoof; 0: no limit; default %d", spec.DefaultMACLimit))
+	storm := flags.String("storm", "", fmt.Sprintf("`frames` a second that it may send to all, to a group and to unknown addresses, each; 0: no limit; default %d", spec.DefaultStorm))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		at := spec.Attach{Network: args[0], Target: args[1], MAC: *mac, IfName: *ifName, AllowSpoof: *allowSpoof, Isolated: *isolated}
 		err := func() (err error) {
@@ -49,6 +52,16 @@ it is.`,
 			}
 			if flags.Changed("mtu") {
 				if at.MTU, err = spec.ParseMTU(*mtu); err != nil {
+					return err
+				}
+			}
+			if flags.Changed("mac-limit") {
+				if at.MACLimit, err = spec.ParseMACLimit(*macLimit); err != nil {
+					return err
+				}
+			}
+			if flags.Changed("storm") {
+				if at.Storm, err = spec.ParseStorm(*storm); err != nil {
 					return err
 				}
 			}
@@ -115,13 +128,32 @@ func portCommand(a *app) *cobra.Command {
 func portTable(w io.Writer, first string, ps []spec.PortStatus) {
 	var rows [][]string
 	for _, p := range ps {
-		link := "down"
-		if p.Up {
-			link = "up"
-		}
 		rows = append(rows, []string{
-			p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), link, short(p.RxFrames), short(p.TxFrames), p.Target,
+			p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), linkWord(p), short(p.RxFrames), short(p.TxFrames), p.Target,
 		})
 	}
-	table(w, first+" NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX TARGET", rows)
+	unlearnedTable(w, first+" NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX TARGET", rows, ps)
+}
+
+// linkWord says whether frames pass a port.
+func linkWord(p spec.PortStatus) string {
+	switch {
+	case p.Blocked:
+		return "blocked"
+	case p.Up:
+		return "up"
+	}
+	return "down"
+}
+
+// unlearnedTable is table for a row of each port. Where a port has frames whose
+// source was not learned, a column more has their numbers.
+func unlearnedTable(w io.Writer, header string, rows [][]string, ps []spec.PortStatus) {
+	if slices.ContainsFunc(ps, func(p spec.PortStatus) bool { return p.NotLearned > 0 }) {
+		header += " UNLEARNED"
+		for i, p := range ps {
+			rows[i] = append(rows[i], short(p.NotLearned))
+		}
+	}
+	table(w, header, rows)
 }

@@ -130,7 +130,11 @@ func (f *fake) Attach(a spec.Attach) (spec.PortStatus, error) {
 	if a.Network != "blue" {
 		return spec.PortStatus{}, fmt.Errorf("attach %s: %w", a.Target, unknown(a.Network))
 	}
-	f.note("Attach %s %s %v mac=%s if=%s mtu=%d spoof=%t", a.Network, a.Target, a.Addresses, a.MAC, a.IfName, a.MTU, a.AllowSpoof)
+	limits := ""
+	if a.MACLimit != nil && a.Storm != nil {
+		limits = fmt.Sprintf(" mac-limit=%d storm=%d", *a.MACLimit, *a.Storm)
+	}
+	f.note("Attach %s %s %v mac=%s if=%s mtu=%d spoof=%t%s", a.Network, a.Target, a.Addresses, a.MAC, a.IfName, a.MTU, a.AllowSpoof, limits)
 	return f.Ports()[0], nil
 }
 

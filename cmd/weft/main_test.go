@@ -230,6 +230,7 @@ func TestCommandsAsk(t *testing.T) {
 			"Attach blue netns:/run/x [192.168.18.29/24@192.168.18.1 fd00::1/64] mac=U:<x> if=eth0 mtu=1400 spoof=true",
 			"web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
 		{"attach blue netns:web -i eth1", "Attach blue netns:web [] mac= if=eth1 mtu=0 spoof=false", "web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
+		{"attach blue netns:web --allow-spoof --mac-limit 16 --storm 0", "Attach blue netns:web [] mac= if= mtu=0 spoof=true mac-limit=16 storm=0", "web: 10.1.0.2/16,fd00:1::2/64 on eth1, MAC 02:00:00:00:00:01, MTU 1450, network blue\n"},
 		{"detach blue netns:/run/x", "Detach blue netns:/run/x", ""},
 		{"peer add ovs 192.168.18.20,key=none --networks blue --csum --seq --encap gre", "AddPeer ovs=192.168.18.20,networks=blue,key=none,csum,seq,encap=gre", "ovs: 192.168.18.20, encap gre, MTU 1446, networks blue\n"},
 		{"peer rm ovs", "RemovePeer ovs", ""},

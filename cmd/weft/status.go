@@ -98,13 +98,9 @@ func statusPage(w io.Writer, s spec.Status, now time.Time) {
 func statusPorts(w io.Writer, ps []spec.PortStatus) {
 	var rows [][]string
 	for _, p := range ps {
-		link := "down"
-		if p.Up {
-			link = "up"
-		}
-		rows = append(rows, []string{p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), link, short(p.RxFrames), short(p.TxFrames)})
+		rows = append(rows, []string{p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), linkWord(p), short(p.RxFrames), short(p.TxFrames)})
 	}
-	table(w, "PORT NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX", rows)
+	unlearnedTable(w, "PORT NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX", rows, ps)
 }
 
 func statusPeers(w io.Writer, ps []spec.PeerStatus) {

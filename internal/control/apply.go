@@ -297,7 +297,7 @@ func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 	}
 	a.IfName = cmp.Or(a.IfName, spec.DefaultIfName)
 	w := &wanted{Attach: a, t: t, mac: mac}
-	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated}
+	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated, MACLimit: a.MACLimit, Storm: a.Storm}
 	w.was = p.c.endpointOf(n.Name, t)
 	switch err = there; {
 	case err != nil && (w.was == nil || p.c.ended(w.was)):
@@ -584,6 +584,12 @@ func portTexts(eps []*endpoint) map[string]string {
 		}
 		if ep.Isolated {
 			s += ", isolated"
+		}
+		if ep.MACLimit != nil {
+			s += fmt.Sprintf(", mac-limit %d", *ep.MACLimit)
+		}
+		if ep.Storm != nil {
+			s += fmt.Sprintf(", storm %d", *ep.Storm)
 		}
 		all[ep.Network+" "+ep.target.key] = s
 	}

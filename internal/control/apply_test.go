@@ -181,6 +181,7 @@ func TestApplyChanges(t *testing.T) {
 		{"an address", "[10.2.0.5/24@10.2.0.9]", "[10.2.0.6/24]", []string{"~ port netns:a in red: 10.2.0.5/24, eth2, MAC 02:00:00:00:02:05, MTU 1446, default route via 10.2.0.9 -> netns:a in red: 10.2.0.6/24, eth2, MAC 02:00:00:00:02:05, MTU 1446, default route via 10.2.0.1"}},
 		{"a MAC", "02:00:00:00:00:06", "02:00:00:00:00:16", []string{"~ port netns:b in blue"}},
 		{"a flag", "    allow-spoof: true\n", "", []string{"~ port netns:b in blue"}},
+		{"a limit", "    allow-spoof: true\n", "    allow-spoof: true\n    mac-limit: 5\n    storm: 0\n", []string{"~ port netns:b in blue"}},
 		{"an interface", "ifname: eth2", "ifname: eth5", []string{"~ port netns:a in red"}},
 		{"another container", "target: netns:b", "target: netns:c", []string{"- port netns:b in blue", "+ port netns:c in blue"}},
 		{"two change places", "mac: 02:00:00:00:00:05\n  - network: blue\n    target: netns:b\n    addresses: [10.1.0.6/28]\n    mac: 02:00:00:00:00:06",

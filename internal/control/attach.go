@@ -223,6 +223,7 @@ func (c *Controller) plugFormer(ep *endpoint) error {
 func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
 	id, err := c.sw.AddPort(dataplane.PortConfig{
 		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, Addrs: ep.addrs(), MTU: ep.MTU, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated, Host: ep.Host != nil,
+		Stations: portLimit(ep.MACLimit), FloodRate: portLimit(ep.Storm),
 	})
 	if err != nil {
 		return err
@@ -238,6 +239,17 @@ func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
 	})
 	c.restoreStatics(ep)
 	return nil
+}
+
+// portLimit returns a limit as the switch has it.
+func portLimit(asked *int) int {
+	switch {
+	case asked == nil:
+		return 0 // the standard one
+	case *asked == 0:
+		return -1 // none
+	}
+	return *asked
 }
 
 // unplug takes ep's port off the switch and closes its TAP, which stays where

@@ -25,7 +25,7 @@ func TestAttach(t *testing.T) {
 		Name: "a", Network: "blue", Kind: "tap", Target: "netns:a", Namespace: "/run/netns/a", IfName: "eth1",
 		MAC:       defaultMAC(nameID("blue"), netip.MustParseAddr("10.32.0.10"), "h1", "netns:a"),
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.10/24"), netip.MustParsePrefix("fd00::1/64")},
-		MTU:       1450, Up: true,
+		MTU:       1450, Up: true, MACLimit: 1, Storm: 2000,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -108,6 +108,7 @@ func TestAttachRefuses(t *testing.T) {
 		{"another interface", with(ask(t, "blue", "netns:a"), func(a *spec.Attach) { a.IfName = "eth2" }), []string{"eth1", "eth2"}},
 		{"another MTU", with(ask(t, "blue", "netns:a"), func(a *spec.Attach) { a.MTU = 1000 }), []string{"1450", "1000"}},
 		{"spoofing", with(ask(t, "blue", "netns:a"), func(a *spec.Attach) { a.AllowSpoof = true }), []string{"--allow-spoof"}},
+		{"another storm", with(ask(t, "blue", "netns:a"), func(a *spec.Attach) { a.Storm = new(int) }), []string{"--storm 2000", "not 0", "detach"}},
 		{"MAC taken", with(ask(t, "blue", "netns:b"), func(a *spec.Attach) { a.MAC = r.tap("/run/netns/a", "eth1").cfg.MAC.String() }), []string{"port a", "--mac"}},
 		{"MAC of gateway", with(ask(t, "blue", "netns:b"), func(a *spec.Attach) { a.MAC = gatewayMAC(nameID("blue")).String() }), []string{"gateway", "--mac"}},
 		{"MAC of static entry", with(ask(t, "blue", "netns:b"), func(a *spec.Attach) { a.MAC = "02:00:00:00:00:99" }), []string{"static", "fdb rm"}},

@@ -124,8 +124,26 @@ func (ep *endpoint) differs(a spec.Attach) error {
 		return fmt.Errorf("it is attached without --allow-spoof: %s", cure)
 	case !a.AllowSpoof && ep.AllowSpoof:
 		return fmt.Errorf("it is attached with --allow-spoof: %s", cure)
+	case a.MACLimit != nil && *a.MACLimit != limitOf(ep.MACLimit, spec.DefaultMACLimit):
+		return fmt.Errorf("it is attached with --mac-limit %d, not %d: %s", limitOf(ep.MACLimit, spec.DefaultMACLimit), *a.MACLimit, cure)
+	case a.Storm != nil && *a.Storm != limitOf(ep.Storm, spec.DefaultStorm):
+		return fmt.Errorf("it is attached with --storm %d, not %d: %s", limitOf(ep.Storm, spec.DefaultStorm), *a.Storm, cure)
 	}
 	return nil
+}
+
+// limitOf returns a limit, or what it is where none was asked for.
+func limitOf(asked *int, standard int) int {
+	if asked == nil {
+		return standard
+	}
+	return *asked
+}
+
+// sameLimits reports whether two ports were asked for with the same limits.
+func (r endpointRecord) sameLimits(o endpointRecord) bool {
+	return limitOf(r.MACLimit, spec.DefaultMACLimit) == limitOf(o.MACLimit, spec.DefaultMACLimit) &&
+		limitOf(r.Storm, spec.DefaultStorm) == limitOf(o.Storm, spec.DefaultStorm)
 }
 
 // askedMAC returns the MAC that a asks for; 0 where it leaves that open.
@@ -141,6 +159,7 @@ func askedMAC(a spec.Attach) (header.MAC, error) {
 func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.Attach) (*endpoint, error) {
 	ep := &endpoint{target: t, endpointRecord: endpointRecord{
 		Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated,
+		MACLimit: a.MACLimit, Storm: a.Storm,
 	}}
 	if ep.IfName == "" {
 		ep.IfName = spec.DefaultIfName

@@ -59,7 +59,7 @@ func unsettle(n spec.Network) spec.Network {
 // exportPort returns the attachment that makes ep. Its MAC and addresses are
 // written out, so that they stay.
 func exportPort(n *network, ep *endpoint) spec.Attach {
-	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated, NoAddress: len(ep.Addresses) == 0}
+	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof, MACLimit: ep.MACLimit, Storm: ep.Storm, Isolated: ep.Isolated, NoAddress: len(ep.Addresses) == 0}
 	if ep.IfName != spec.DefaultIfName {
 		a.IfName = ep.IfName
 	}

@@ -43,7 +43,7 @@ func TestExpose(t *testing.T) {
 		"peer h2=192.0.2.2", "route 172.17.0.0/16=h2,vrf=v")
 	got := mustExpose(t, c, "blue")
 	want := spec.PortStatus{
-		Name: "host", Network: "blue", Kind: "host", Target: "host", Namespace: "/proc/self/ns/net", IfName: "weft-blue", MAC: got.MAC, MTU: 1450, Up: true,
+		Name: "host", Network: "blue", Kind: "host", Target: "host", Namespace: "/proc/self/ns/net", IfName: "weft-blue", MAC: got.MAC, MTU: 1450, Up: true, MACLimit: 1, Storm: 2000,
 		Addresses: []netip.Prefix{prefix("10.1.0.2/24"), prefix("fd00:1::2/64")},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -26,7 +26,7 @@ import (
 //	2  routes
 //	3  leaving, and former of endpoints; routes by next hop; Docker containers
 //	4  uplinks; isolated ports; host, published, and the host's own endpoints
-//	5  routes_file, routes_gone
+//	5  routes_file, routes_gone; mac_limit and storm of endpoints
 //
 // What is missing in an older one reads as empty, which is what it means.
 const stateVersion = 5
@@ -90,6 +90,8 @@ type endpointRecord struct {
 	OwnMTU     bool           `json:"own_mtu,omitempty"` // given with attach, so the network's does not apply
 	AllowSpoof bool           `json:"allow_spoof,omitempty"`
 	Isolated   bool           `json:"isolated,omitempty"`
+	MACLimit   *int           `json:"mac_limit,omitempty"`
+	Storm      *int           `json:"storm,omitempty"`
 	Life       life           `json:"life"`
 	Former     *former        `json:"former,omitempty"` // what its interface may still have of earlier changes
 	Host       *hostPart      `json:"host,omitempty"`   // of the host itself; nil: a container's

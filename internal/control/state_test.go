@@ -38,7 +38,7 @@ func sampleState() *state {
 		Endpoints: []endpointRecord{{
 			Network: "blue", Target: "pid:4711", IfName: "eth1", MAC: 0x0261fb88fee5, MTU: 1400,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.5/24"), netip.MustParsePrefix("fd00::5/64")},
-			Gateways:  []netip.Addr{netip.MustParseAddr("10.32.0.1")}, OwnMTU: true, AllowSpoof: true,
+			Gateways:  []netip.Addr{netip.MustParseAddr("10.32.0.1")}, OwnMTU: true, AllowSpoof: true, MACLimit: new(int), Storm: new(int),
 			Life:   life{BootID: "a3c1", Device: 4, Inode: 4026532000, StartTime: 99},
 			Former: &former{Addresses: []netip.Prefix{netip.MustParsePrefix("10.31.0.5/24")}, Gateways: []netip.Addr{netip.MustParseAddr("10.31.0.1")}},
 		}, {
@@ -110,6 +110,7 @@ func TestStateOlderVersions(t *testing.T) {
 				got.routes = sampleState().routes
 			}
 			got.Uplinks = sampleState().Uplinks
+			got.Endpoints[0].MACLimit, got.Endpoints[0].Storm = new(int), new(int)
 			got.Leaving, got.Endpoints[0].Former = sampleState().Leaving, sampleState().Endpoints[0].Former
 			got.Published, got.Host, got.Endpoints = sampleState().Published, sampleState().Host, append(got.Endpoints[:1], sampleState().Endpoints[1:]...)
 			if err := s.save(got); err != nil {

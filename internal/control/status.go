@@ -56,6 +56,10 @@ func (c *Controller) portStatus(ep *endpoint, name string) spec.PortStatus {
 	s := spec.PortStatus{
 		Name: name, Network: ep.Network, Kind: "tap", Target: ep.Target, Namespace: ep.target.path, IfName: ep.IfName, MAC: ep.MAC,
 		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated,
+		MACLimit: 1, Storm: limitOf(ep.Storm, spec.DefaultStorm),
+	}
+	if ep.AllowSpoof {
+		s.MACLimit = limitOf(ep.MACLimit, spec.DefaultMACLimit)
 	}
 	if ep.Host != nil {
 		s.Kind = "host"
@@ -63,6 +67,7 @@ func (c *Controller) portStatus(ep *endpoint, name string) spec.PortStatus {
 	if ep.dev != nil {
 		stats := c.sw.PortStats(ep.port)
 		s.RxFrames, s.TxFrames, s.RxBytes, s.TxBytes = stats.RxFrames, stats.TxFrames, stats.RxBytes, stats.TxBytes
+		s.NotLearned, s.Blocked = stats.NotLearned, stats.Blocked
 	}
 	return s
 }

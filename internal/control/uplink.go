@@ -121,10 +121,12 @@ func (c *Controller) uplinkPort(u *uplink, name string) spec.PortStatus {
 	s := spec.PortStatus{
 		Name: name, Network: u.Network, Kind: "uplink", Target: u.Device, IfName: u.Device, MAC: u.state.MAC,
 		Addresses: []netip.Prefix{}, MTU: u.state.MTU, Up: u.link != nil && u.state.Carrier, AllowSpoof: true,
+		MACLimit: dataplane.UplinkStations, Storm: spec.DefaultStorm,
 	}
 	if u.link != nil {
 		stats := c.sw.PortStats(u.port)
 		s.RxFrames, s.TxFrames, s.RxBytes, s.TxBytes = stats.RxFrames, stats.TxFrames, stats.RxBytes, stats.TxBytes
+		s.NotLearned, s.Blocked = stats.NotLearned, stats.Blocked
 	}
 	return s
 }

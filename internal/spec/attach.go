@@ -46,9 +46,49 @@ func (a *Attach) Validate() error {
 		}
 	}
 	if a.MTU != 0 {
-		return checkNumber("mtu", int64(a.MTU), MTUMin, MTUMax)
+		if err := checkNumber("mtu", int64(a.MTU), MTUMin, MTUMax); err != nil {
+			return err
+		}
+	}
+	return a.validateLimits()
+}
+
+// Limits of a port that names none, and the largest that one may name.
+const (
+	DefaultMACLimit = 1024    // addresses
+	DefaultStorm    = 2000    // frames a second
+	MACLimitMax     = 1 << 20 // which no table exceeds
+	StormMax        = 100_000_000
+)
+
+func (a *Attach) validateLimits() error {
+	if a.MACLimit != nil {
+		if !a.AllowSpoof {
+			return errors.New("mac-limit is for ports with allow-spoof: any other sends from its own MAC alone")
+		}
+		if err := checkNumber("mac-limit", int64(*a.MACLimit), 0, MACLimitMax); err != nil {
+			return err
+		}
+	}
+	if a.Storm != nil {
+		return checkNumber("storm", int64(*a.Storm), 0, StormMax)
 	}
 	return nil
+}
+
+// ParseMACLimit reads the value of --mac-limit: 0 is no limit.
+func ParseMACLimit(s string) (*int, error) { return parseLimit("mac-limit", s, MACLimitMax) }
+
+// ParseStorm reads the value of --storm: 0 is no limit.
+func ParseStorm(s string) (*int, error) { return parseLimit("storm", s, StormMax) }
+
+func parseLimit(key, s string, most int64) (*int, error) {
+	n, err := parseNumber(key, s, 0, most)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(n)
+	return &limit, nil
 }
 
 func (a *Attach) validateAddresses() error {

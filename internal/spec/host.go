@@ -101,7 +101,7 @@ func (c Config) MarshalHost() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof", "isolated"}
+var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof", "isolated", "mac-limit", "storm"}
 
 // set is the setter of an attachment; addresses collect.
 func (a *Attach) set(key, value string) (err error) {
@@ -130,6 +130,10 @@ func (a *Attach) set(key, value string) (err error) {
 		a.AllowSpoof, err = parseSwitch(key, value)
 	case "isolated":
 		a.Isolated, err = parseSwitch(key, value)
+	case "mac-limit":
+		a.MACLimit, err = ParseMACLimit(value)
+	case "storm":
+		a.Storm, err = ParseStorm(value)
 	default:
 		err = &keyError{key, attachFields}
 	}
@@ -154,7 +158,9 @@ func (a Attach) MarshalYAML() (any, error) {
 		MTU        int      `yaml:"mtu,omitempty"`
 		AllowSpoof bool     `yaml:"allow-spoof,omitempty"`
 		Isolated   bool     `yaml:"isolated,omitempty"`
-	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof, a.Isolated}, nil
+		MACLimit   *int     `yaml:"mac-limit,omitempty"`
+		Storm      *int     `yaml:"storm,omitempty"`
+	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof, a.Isolated, a.MACLimit, a.Storm}, nil
 }
 
 var staticFields = []string{"network", "mac", "to"}

@@ -23,6 +23,8 @@ attachments:
     ifname: eth0
     mtu: 1300
     allow-spoof: true
+    mac-limit: 16
+    storm: 0
   - network: blue
     target: pid:4711
 fdb:
@@ -37,8 +39,8 @@ func TestParseHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := c.Attachments[0]
-	if len(c.Attachments) != 2 || a.Line != 10 || a.Addresses[0].String() != "10.1.0.5/24@10.1.0.9" || a.IfName != "eth0" || a.MTU != 1300 || !a.AllowSpoof ||
-		c.Attachments[1].Target != "pid:4711" || len(c.FDB) != 1 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 20 {
+	if len(c.Attachments) != 2 || a.Line != 10 || a.Addresses[0].String() != "10.1.0.5/24@10.1.0.9" || a.IfName != "eth0" || a.MTU != 1300 || !a.AllowSpoof || *a.MACLimit != 16 || *a.Storm != 0 || c.Attachments[1].MACLimit != nil ||
+		c.Attachments[1].Target != "pid:4711" || len(c.FDB) != 1 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 22 {
 		t.Errorf("got %+v", c)
 	}
 	out, err := c.MarshalHost()
@@ -100,8 +102,10 @@ func TestParseHostRefused(t *testing.T) {
 		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, uplinks, attachments, fdb`},
 		{"attachments: [{network: blue}]\n", `f:1: attachment of "": target "": want netns:NAME, netns:/path, pid:N or the name of a Docker container`},
 		{"attachments:\n- {target: pid:1, network: blue}\n- {target: pid:1, network: blue}\n", `f:3: attachment of "pid:1": it is attached to network "blue" on line 2 already`},
-		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof, isolated`},
+		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof, isolated, mac-limit, storm`},
 		{"attachments:\n- target: pid:1\n  network: blue\n  addresses: [10.1.0.5]\n", `f:4: attachment of "pid:1": address "10.1.0.5": the prefix length is missing; maybe you meant 10.1.0.5/24`},
+		{"attachments:\n- target: pid:1\n  network: blue\n  mac-limit: 5\n", `f:2: attachment of "pid:1": mac-limit is for ports with allow-spoof: any other sends from its own MAC alone`},
+		{"attachments:\n- target: pid:1\n  network: blue\n  storm: -1\n", `f:4: attachment of "pid:1": storm -1 is out of range; it goes from 0 to 100000000`},
 		{"fdb: [{network: a, mac: 02:00:00:00:00:01}]\n", `f:1: entry of "02:00:00:00:00:01": want network, mac, to, all of them`},
 		{"fdb: [{network: a, mac: 02:00:00:00:00:01, to: x:y}]\n", `f:1: entry of "02:00:00:00:00:01": target "x:y": scheme "x" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},
 	} {

@@ -69,8 +69,10 @@ type Attach struct {
 	IfName     string    `json:"ifname,omitempty"`     // empty: eth1
 	MTU        int       `json:"mtu,omitempty"`        // 0: the network's
 	AllowSpoof bool      `json:"allow_spoof,omitempty"`
-	Isolated   bool      `json:"isolated,omitempty"` // no frames to and from other isolated ports of this host
-	Line       int       `json:"-"`                  // in the file that is applied; 0: from elsewhere
+	Isolated   bool      `json:"isolated,omitempty"`  // no frames to and from other isolated ports of this host
+	MACLimit   *int      `json:"mac_limit,omitempty"` // addresses that are learned; nil: DefaultMACLimit; 0: as many as the table takes
+	Storm      *int      `json:"storm,omitempty"`     // frames a second; nil: DefaultStorm; 0: no limit
+	Line       int       `json:"-"`                   // in the file that is applied; 0: from elsewhere
 }
 
 // Address is ADDR/LEN[@GW], pipework's form.
@@ -172,6 +174,10 @@ type PortStatus struct {
 	Up         bool           `json:"up"`
 	AllowSpoof bool           `json:"allow_spoof"`
 	Isolated   bool           `json:"isolated"`
+	MACLimit   int            `json:"mac_limit"`   // addresses that are known at it; 0: as many as the table takes
+	Storm      int            `json:"storm"`       // 0: no limit
+	Blocked    bool           `json:"blocked"`     // because of a loop
+	NotLearned uint64         `json:"not_learned"` // frames forwarded whose source address was not learned
 	RxFrames   uint64         `json:"rx_frames"`
 	TxFrames   uint64         `json:"tx_frames"`
 	RxBytes    uint64         `json:"rx_bytes"`
