@@ -35,7 +35,7 @@ func gratuitous(f []byte) bool {
 
 // packetSocket opens an AF_PACKET socket on an interface inside a namespace.
 // proto is 0 for one that receives nothing.
-func packetSocket(t *testing.T, n *lab.NS, ifname string, proto uint16) int {
+func packetSocket(t testing.TB, n *lab.NS, ifname string, proto uint16) int {
 	t.Helper()
 	var fd int
 	err := n.Do(func() error {
@@ -61,11 +61,11 @@ func packetSocket(t *testing.T, n *lab.NS, ifname string, proto uint16) int {
 
 // sender puts frames on an interface as a container with CAP_NET_RAW can.
 type sender struct {
-	t  *testing.T
+	t  testing.TB
 	fd int
 }
 
-func newSender(t *testing.T, n *lab.NS, ifname string) *sender {
+func newSender(t testing.TB, n *lab.NS, ifname string) *sender {
 	t.Helper()
 	s := &sender{t, packetSocket(t, n, ifname, 0)}
 	t.Cleanup(func() { unix.Close(s.fd) })

@@ -93,19 +93,31 @@ func TestIPv4Put(t *testing.T) {
 func TestIPv4EditsKeepChecksum(t *testing.T) {
 	b := serialize(t, ip4(layers.IPProtocolTCP))
 	p, _ := ParseIPv4(b)
-	for id := range 0x10000 {
-		binary.BigEndian.PutUint16(p[4:], uint16(id))
-		p[8] = byte(id%255 + 1)
-		p[10], p[11] = 0, 0
-		binary.BigEndian.PutUint16(p[10:], ^naiveSum(p))
-		ttl := p.TTL()
-		p.DecTTL()
-		if p.TTL() != ttl-1 || naiveSum(p) != 0xffff || !p.ChecksumOK() {
-			t.Fatalf("id %#x, TTL %d to %d: checksum %#x is wrong", id, ttl, p.TTL(), p.Checksum())
+	for _, ttl := range []byte{1, 2, 64, 128, 255} {
+		seen := map[uint16]bool{}
+		for id := range 0x10000 {
+			binary.BigEndian.PutUint16(p[4:], uint16(id))
+			p[1], p[8], p[10], p[11] = 0, ttl, 0, 0
+			sums := []uint16{^naiveSum(p)}
+			if sums[0] == 0 {
+				sums = append(sums, 0xffff) // which means the same (RFC 1624 section 3)
+			}
+			for _, sum := range sums {
+				p[1], p[8] = 0, ttl
+				binary.BigEndian.PutUint16(p[10:], sum)
+				seen[sum] = true
+				p.DecTTL()
+				if p.TTL() != ttl-1 || naiveSum(p) != 0xffff || !p.ChecksumOK() {
+					t.Fatalf("id %#x, TTL %d to %d: checksum %#x became %#x, which is wrong", id, ttl, p.TTL(), sum, p.Checksum())
+				}
+				p.SetTOS(byte(id >> 3))
+				if p.TOS() != byte(id>>3) || naiveSum(p) != 0xffff {
+					t.Fatalf("id %#x, TOS %#x: checksum %#x is wrong", id, p.TOS(), p.Checksum())
+				}
+			}
 		}
-		p.SetTOS(byte(id >> 3))
-		if p.TOS() != byte(id>>3) || naiveSum(p) != 0xffff {
-			t.Fatalf("id %#x, TOS %#x: checksum %#x is wrong", id, p.TOS(), p.Checksum())
+		if len(seen) != 0x10000 {
+			t.Errorf("TTL %d: %d checksums were seen, want all", ttl, len(seen))
 		}
 	}
 	p[8] ^= 0x10
