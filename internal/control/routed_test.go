@@ -122,3 +122,72 @@ func nonZero(c *Controller) string {
 	}
 	return strings.Join(list, " ")
 }
+
+// Routes change in every way while packets take them, and none is lost.
+func TestRouteChangesUnderTraffic(t *testing.T) {
+	r := newRig(t)
+	c := r.open()
+	add(t, c, "blue=10.1.0.0/24,gateway=10.1.0.1,vrf=v", "red=10.2.0.0/24,gateway=10.2.0.1,vrf=v")
+	for path, where := range map[string][2]string{"a": {"blue", "10.1.0.5/24"}, "b": {"red", "10.2.0.5/24"}, "c": {"red", "10.2.0.6/24"}} {
+		r.container("/run/netns/" + path)
+		r.attach(c, ask(t, where[0], "netns:"+path, where[1]))
+	}
+	from, ends := r.tap("/run/netns/a", "eth1"), []*fakeTAP{r.tap("/run/netns/b", "eth1"), r.tap("/run/netns/c", "eth1")}
+	set := func(list string) error {
+		_, err := c.AddRoute(mustRoute(t, list), true)
+		return err
+	}
+	if err := set("10.9.0.0/16=10.2.0.5,vrf=v"); err != nil {
+		t.Fatal(err)
+	}
+	const changes = 70
+	done := make(chan struct{})
+	go func() { // ends after its changes
+		defer close(done)
+		for n := range changes {
+			longer := netip.MustParsePrefix("10.9.1.0/24")
+			steps := []func() error{
+				func() error { return set("10.9.0.0/16=10.2.0.6,vrf=v") },
+				func() error { return set("10.9.1.0/24=10.2.0.5,vrf=v") },
+				func() error { return set("10.9.0.0/16=10.2.0.5,vrf=v") },
+				func() error { return c.RemoveRoute(longer, "v") },
+				func() error { // all tables anew
+					_, err := c.AddRoutes(table(t, "10.9.0.0/16 via 10.2.0.6\n10.9.1.0/24 via 10.2.0.6\n0.0.0.0/0 via 10.2.0.5"), true)
+					return err
+				},
+				func() error { return c.RemoveRoute(longer, "v") },
+				func() error { return c.RemoveRoute(netip.MustParsePrefix("0.0.0.0/0"), "v") },
+			}
+			if err := steps[n%len(steps)](); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	gw, src, dst := gatewayMAC(nameID("blue")), netip.MustParseAddr("10.1.0.5"), netip.MustParseAddr("10.9.1.1")
+	arrived := func() bool {
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+			for _, to := range ends {
+				_, got := to.inside.Recv(time.Millisecond)
+				if p, ok := header.ParseIPv4(got[min(len(got), header.EthernetLen):]); ok && p.DstAddr() == dst {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for i := 0; ; i++ {
+		from.inside.Send(offload.Header{}, packet(from, gw, src, dst))
+		if !arrived() {
+			t.Errorf("packet %d was lost", i)
+			break
+		}
+		select {
+		case <-done:
+			t.Logf("%d packets, %d changes", i, changes)
+			return
+		default:
+		}
+	}
+	<-done
+}
