@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -77,8 +78,27 @@ func (p *place) poll() {
 		if err != nil {
 			return
 		}
-		p.frames = append(p.frames, retag(p.buf[:n], oob[:oobn]))
+		if f := retag(p.buf[:n], oob[:oobn]); !isHello(f) {
+			p.frames = append(p.frames, f)
+		}
 	}
+}
+
+// isHello tells the path hello, which a switch sends to its peers at times of its
+// own: GRE with key 0 and the local experimental protocol 0x88b5, also in UDP to
+// port 4754. No row sends such a thing.
+func isHello(f []byte) bool {
+	const outerEnd = 14 + 20 // Ethernet and IPv4 without options, as weft sends it
+	if len(f) < outerEnd+8 || f[12] != 8 || f[13] != 0 || f[14] != 0x45 {
+		return false
+	}
+	gre := f[outerEnd:]
+	if f[14+9] == unix.IPPROTO_UDP && binary.BigEndian.Uint16(gre[2:]) == 4754 {
+		gre = gre[8:]
+	} else if f[14+9] != unix.IPPROTO_GRE {
+		return false
+	}
+	return bytes.HasPrefix(gre, []byte{0x20, 0, 0x88, 0xb5, 0, 0, 0, 0})
 }
 
 // retag copies a frame and puts its outer VLAN tag back, which the kernel took
