@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -21,6 +22,11 @@ const (
 	exitFailed = 1
 	exitUsage  = 2 // the arguments do not parse
 )
+
+// The main goroutine keeps the process's first thread: what changes threads'
+// namespaces runs on others then. /proc/self/ns/net, by which the switch finds its
+// host, is that of the first thread (proc(5)), which moreover never ends.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -133,10 +133,28 @@ func (h *Host) Stop() {
 	if h.proc == nil {
 		return
 	}
+	h.atHome()
 	if err := h.proc.Stop(5 * time.Second); err != nil {
 		h.t.Errorf("%s: daemon ended by SIGTERM: %v, want exit 0", h.Name(), err)
 	}
 	h.proc = nil
+}
+
+// atHome checks that the daemon's first thread, whose namespace it takes for its
+// host's, is still there.
+func (h *Host) atHome() {
+	h.t.Helper()
+	is, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", h.proc.PID()))
+	if err != nil { // it has ended
+		return
+	}
+	var want string
+	if err := h.Do(func() (err error) { want, err = os.Readlink("/proc/thread-self/ns/net"); return err }); err != nil {
+		h.t.Error(err)
+	}
+	if is != want {
+		h.t.Errorf("%s: the first thread of the daemon is in %s, its host is %s", h.Name(), is, want)
+	}
 }
 
 // Kill ends the daemon as a crash would.

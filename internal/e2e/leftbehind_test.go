@@ -87,17 +87,25 @@ func TestNothingIsLeftBehind(t *testing.T) {
 func checkGoroutines(t *testing.T, p *pair) {
 	t.Helper()
 	used := p.h1.goroutines()
-	p.h1.Restart()
-	checkWorks(t, p.c2, p.c1)
-	fresh := p.h1.goroutines()
-	if len(fresh) == 0 {
-		t.Error("no goroutine is listed: this test proves nothing")
-	}
-	for f, n := range used {
-		if n > fresh[f] {
-			t.Errorf("%d goroutines were started by %s, %d in a fresh daemon", n, f, fresh[f])
+	surplus := ""
+	for range 5 { // some goroutines start behind the first answers
+		p.h1.Restart()
+		checkWorks(t, p.c2, p.c1)
+		fresh := p.h1.goroutines()
+		if len(fresh) == 0 {
+			t.Fatal("no goroutine is listed: this test proves nothing")
+		}
+		surplus = ""
+		for f, n := range used {
+			if n > fresh[f] {
+				surplus += fmt.Sprintf("%d goroutines were started by %s, %d in a fresh daemon\n", n, f, fresh[f])
+			}
+		}
+		if surplus == "" {
+			return
 		}
 	}
+	t.Error(surplus)
 }
 
 // quiet returns how many descriptors and threads the daemon holds once that
