@@ -177,14 +177,61 @@ func (f *egressFinder) suits(l netlink.Link) error {
 	}
 	// To the kernel the tunnel says that it is of UDP. That does not matter where
 	// the kernel cuts; of hardware nobody knows.
-	features, err := f.tool.Features(a.Name)
+	cutters, err := f.cutters(l)
 	if err != nil {
-		return fmt.Errorf("read features of uplink %s: %w", a.Name, err)
+		return err
 	}
-	if features["tx-udp_tnl-segmentation"] && l.Type() != "veth" {
-		return fmt.Errorf("uplink %s cuts UDP tunnels in hardware: ethtool -K %s tx-udp_tnl-segmentation off would help", a.Name, a.Name)
+	for _, c := range cutters {
+		features, err := f.tool.Features(c)
+		if err != nil {
+			return fmt.Errorf("read features of link %s: %w", c, err)
+		}
+		if features["tx-udp_tnl-segmentation"] {
+			return fmt.Errorf("link %s cuts UDP tunnels in hardware: ethtool -K %s tx-udp_tnl-segmentation off would help", c, c)
+		}
 	}
 	return nil
+}
+
+// cutters returns the names of the links behind l that may cut super-frames in
+// hardware. A veth hands them on to where they are cut; a bridge does to its
+// ports, and macvlan to its parent.
+func (f *egressFinder) cutters(l netlink.Link) (names []string, err error) {
+	a := l.Attrs()
+	var below []netlink.Link
+	switch l.Type() {
+	case "veth":
+		return nil, nil
+	case "bridge":
+		all, err := f.links.LinkList()
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		for _, port := range all {
+			if port.Attrs().MasterIndex == a.Index {
+				below = append(below, port)
+			}
+		}
+	case "macvlan":
+		if a.NetNsID >= 0 { // the parent is in another namespace
+			return []string{a.Name}, nil
+		}
+		parent, err := f.links.LinkByIndex(a.ParentIndex)
+		if err != nil {
+			return nil, fmt.Errorf("find link below %s: %w", a.Name, err)
+		}
+		below = []netlink.Link{parent}
+	default:
+		return []string{a.Name}, nil
+	}
+	for _, b := range below {
+		more, err := f.cutters(b)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, more...)
+	}
+	return names, nil
 }
 
 // nextHop returns the MAC of a next hop. It uses the kernel's entry, as if it had

@@ -153,6 +153,10 @@ func TestNetnsEgressChecks(t *testing.T) {
 		{"TAP down", "ip link set weft-out0 down", "true", "", "", true},
 		{"TAP deleted", "ip link del weft-out0", "true", "", "", true},
 		{"redirection deleted", "tc qdisc del dev weft-out0 clsact", "true", "", "", true},
+		{"bridge over the uplink", "ip link add br0 type bridge; ip link set under0 master br0; ip addr del 10.0.0.1/24 dev under0; ip addr add 10.0.0.1/24 dev br0; ip link set br0 up",
+			"ip link del br0; ip addr add 10.0.0.1/24 dev under0", "", "", true},
+		{"macvlan on the uplink", "ip link add mv0 link under0 type macvlan mode bridge; ip addr del 10.0.0.1/24 dev under0; ip addr add 10.0.0.1/24 dev mv0; ip link set mv0 up",
+			"ip link del mv0; ip addr add 10.0.0.1/24 dev under0", "", "", true},
 		{"lasting neighbour", "ip neigh replace 10.0.0.2 lladdr 02:00:00:00:00:99 dev under0 nud permanent", "ip neigh del 10.0.0.2 dev under0", "egress-tap", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
