@@ -244,6 +244,8 @@ func (u *Underlay) Accel(id PeerID) (name, reason string) {
 	switch {
 	case p == nil:
 		return "none", ""
+	case p.carrier == byUDP && u.family(p.Addr).udp.refused():
+		return "none", "the kernel refuses UDP_SEGMENT here: every segment is sent as a datagram of its own"
 	case u.egress == nil:
 		return "none", "switched off"
 	case p.carrier == byEgress:

@@ -3,8 +3,11 @@ package encap_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 
 	"weft/encap"
 	"weft/internal/drop"
+	"weft/internal/header"
 	"weft/internal/offload"
 )
 
@@ -214,7 +218,9 @@ func testNetnsUDPStrangers(t *testing.T, addrA, addrB netip.Addr) {
 }
 
 // TestNetnsUDPNoAllocs sends and receives in a steady state.
-func TestNetnsUDPNoAllocs(t *testing.T) {
+func TestNetnsUDPNoAllocs(t *testing.T) { overBoth(t, testNetnsUDPNoAllocs) }
+
+func testNetnsUDPNoAllocs(t *testing.T, addrA, addrB netip.Addr) {
 	a, b := twoHosts(t)
 	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB, Choice: encap.ChooseUDP})
 	b.open(encap.Config{Local: []netip.Addr{addrB}}, encap.Peer{ID: 5, Addr: addrA})
@@ -222,6 +228,7 @@ func TestNetnsUDPNoAllocs(t *testing.T) {
 	whole := teb(1, super)
 	pkts := []encap.Packet{teb(1, frame(60)), teb(1, frame(60)), whole}
 	s := a.u.NewSender()
+	b.v6 = addrA.Is6()
 	r, strangers := b.udp()
 	if n := testing.AllocsPerRun(200, func() {
 		pkts[2].Header = h
@@ -234,6 +241,114 @@ func TestNetnsUDPNoAllocs(t *testing.T) {
 		strangers.Count()
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestNetnsUDPRefused has a kernel that refuses UDP_SEGMENT, as it does where
+// checksums are off: everything arrives all the same, and is said.
+func TestNetnsUDPRefused(t *testing.T) { overBoth(t, testNetnsUDPRefused) }
+
+func testNetnsUDPRefused(t *testing.T, addrA, addrB netip.Addr) {
+	a, b := twoHosts(t)
+	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB, Choice: encap.ChooseUDP})
+	b.open(encap.Config{Local: []netip.Addr{addrB}}, encap.Peer{ID: 5, Addr: addrA})
+	b.v6 = addrA.Is6()
+	_, before := a.u.Accel(1)
+	for _, fd := range a.u.UDPSenders(addrA.Is6()) {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if addrA.Is6() {
+		// A zero checksum is for those who ask for it (RFC 6936), which b does not.
+		for _, fd := range a.u.UDPSenders(true) {
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, udpNoCheck6TX, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	h, super, payload := tcpSuper(t, 20000, 1380)
+	for round := range 2 { // refused; known to be
+		whole := teb(1, super)
+		whole.Header = h
+		if r := a.send(teb(1, frame(60)), teb(1, frame(60)), whole, teb(1, frame(99))); slices.ContainsFunc(r, func(r drop.Reason) bool { return r != drop.None }) {
+			t.Fatalf("round %d: %v", round, r)
+		}
+		if _, reason := a.u.Accel(1); !strings.Contains(reason, "UDP_SEGMENT") || reason == before {
+			t.Errorf("accelerator: %q", reason)
+		}
+		if addrA.Is6() {
+			continue
+		}
+		var joined []byte
+		for i, d := range b.recvUDP(3 + offload.Segments(h, super)) {
+			switch {
+			case d.Reason != drop.None:
+				t.Fatalf("datagram %d: %v", i, d.Reason)
+			case len(d.Frame) > 99:
+				checkSegment(t, d.Frame)
+				joined = append(joined, d.Frame[54:]...)
+			}
+		}
+		if !bytes.Equal(joined, payload) {
+			t.Errorf("round %d: %d bytes of payload, want %d", round, len(joined), len(payload))
+		}
+	}
+}
+
+// udpNoCheck6TX is UDP_NO_CHECK6_TX (linux/udp.h).
+const udpNoCheck6TX = 101
+
+// withTOS returns a frame with an IPv4 packet of a TOS.
+func withTOS(tos uint8) []byte {
+	f := frame(14 + header.IPv4Len + 9)
+	copy(f[12:], []byte{8, 0})
+	header.IPv4Fields{TOS: tos, Length: len(f) - 14, TTL: 9, Protocol: 253, Src: netip.MustParseAddr("10.1.0.1"), Dst: netip.MustParseAddr("10.1.0.2")}.Put(f[14:])
+	return f
+}
+
+// TestNetnsUDPECN: the outer ECN is the inner one, DSCP is 0; what routers marked
+// is reported beside the frame, of each datagram in its own (RFC 6040).
+func TestNetnsUDPECN(t *testing.T) { overBoth(t, testNetnsUDPECN) }
+
+func testNetnsUDPECN(t *testing.T, addrA, addrB netip.Addr) {
+	a, b := twoHosts(t)
+	a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: addrB, Choice: encap.ChooseUDP})
+	b.open(encap.Config{Local: []netip.Addr{addrB}}, encap.Peer{ID: 5, Addr: addrA})
+	b.v6 = addrA.Is6()
+	var pkts []encap.Packet
+	for i := range 16 { // two of each, so that some could be sent together
+		tos := uint8(0xb8 | i/2%4)
+		pkts = append(pkts, teb(1, withTOS(tos)))
+	}
+	a.send(pkts...)
+	for i, d := range b.recvUDP(len(pkts)) {
+		if d.Reason != drop.None || d.TOS != d.Frame[15]&3 {
+			t.Errorf("datagram %d: outer TOS %#x, inner %#x, %v", i, d.TOS, d.Frame[15], d.Reason)
+		}
+	}
+	// A router marks: the outer says CE, the inner ECT(0).
+	level, option := unix.IPPROTO_IP, unix.IP_TOS
+	var to unix.Sockaddr = &unix.SockaddrInet4{Port: 4754, Addr: [4]byte(addrB.AsSlice()[:4])}
+	if b.v6 {
+		level, option, to = unix.IPPROTO_IPV6, unix.IPV6_TCLASS, &unix.SockaddrInet6{Port: 4754, Addr: addrB.As16()}
+	}
+	inner := withTOS(2)
+	a.do(func() error {
+		c, err := unix.Socket(map[bool]int{true: unix.AF_INET6, false: unix.AF_INET}[b.v6], unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(c)
+		return errors.Join(unix.SetsockoptInt(c, level, option, 3),
+			unix.Sendto(c, append([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 7}, inner...), 0, to))
+	})
+	d := b.recvUDP(1)[0]
+	if d.TOS != 3 || d.Reason != drop.None {
+		t.Fatalf("outer TOS %#x, %v", d.TOS, d.Reason)
+	}
+	if r := encap.MergeECN(d.TOS, d.Proto, d.Frame); r != drop.None || d.Frame[15] != 3 {
+		t.Errorf("inner TOS %#x, %v", d.Frame[15], r)
 	}
 }
 

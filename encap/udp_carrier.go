@@ -132,7 +132,7 @@ func (c *udpCarrier) queue(p *Packet, n int, payload []byte) {
 // joins reports whether a segment may go into the last message.
 func (c *udpCarrier) joins(size int) bool {
 	return c.open && c.n > 0 && size <= c.size[c.n-1] && c.used-c.first[c.n-1] < udpSegments && c.bytes+size <= udpLongest &&
-		c.tos == c.env.tos && c.msgs[c.n-1].hdr.Name == c.name() && !c.sockets.whole.Load()
+		c.tos == c.env.tos && c.msgs[c.n-1].hdr.Name == c.name() && !c.sockets.singly.Load()
 }
 
 // name returns the peer's address.
@@ -204,7 +204,7 @@ func (c *udpCarrier) flush() {
 		case (errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EMSGSIZE) && c.segments(i) > 1:
 			// The kernel cannot cut for this device (udp_send_skb in net/ipv4/udp.c).
 			if errno = c.sendSingly(i); errno == 0 {
-				c.sockets.whole.Store(true)
+				c.sockets.singly.Store(true)
 			}
 		case reason == drop.TxUnreachable && retried != i:
 			retried = i // an ICMP error may have been pending: it is gone now

@@ -29,7 +29,7 @@ const (
 type udpSockets struct {
 	peers, strangers int
 	send             [udpPorts]int // one for each source port
-	whole            atomic.Bool   // UDP_SEGMENT does not work here: every segment is a datagram of its own
+	singly           atomic.Bool   // UDP_SEGMENT does not work here: every segment is a datagram of its own
 }
 
 // openUDP opens them. They hear nobody until hear.
@@ -199,6 +199,9 @@ func (s *udpSockets) hear(v6 bool, local, peers []netip.Addr) error {
 	}
 	return attach(s.strangers, []bpf.Instruction{bpf.RetConstant{Val: passHeads}})
 }
+
+// refused reports whether the kernel has refused UDP_SEGMENT; nil has sent nothing.
+func (s *udpSockets) refused() bool { return s != nil && s.singly.Load() }
 
 func (s *udpSockets) close() error {
 	if s == nil {

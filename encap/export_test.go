@@ -1,0 +1,11 @@
+package encap
+
+// UDPSenders returns the sockets that GRE-in-UDP leaves by to one version of IP.
+func (u *Underlay) UDPSenders(v6 bool) []int {
+	for _, f := range u.families {
+		if f.v6 == v6 {
+			return f.udp.send[:]
+		}
+	}
+	return nil
+}
