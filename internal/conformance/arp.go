@@ -95,6 +95,7 @@ func arpND() section {
 	}
 	add("A18", "router advertisement from a container", "g", eth("33:33:00:00:00:01", gMAC, 0x86dd, ra("fe80::ff:fe00:14")), "drop l2_spoof", only)
 	s.absent = []absent{
+		{"A19", "requests and packets with an 802.1Q tag of VLAN 0, to the gateway", "not answered yet: the gateway is in the untagged network, and tagged frames are bridged as they are"},
 		{"A12", "unresolved next hop", "asked in 2.8"},
 		{"A13", "a neighbour's age, and a new MAC", "dataplane tests it with a clock of its own"},
 		{"A16", "advertisement without override", "dataplane tests it; what a neighbour is taken for cannot be seen here"},

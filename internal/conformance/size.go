@@ -54,6 +54,7 @@ func size() section {
 			func(r *row) { r.before = append(known[:1:1], sent{"peer", forged(mtu)}) })
 	}
 	s.absent = []absent{
+		{"P03", "above the port's own MTU, raised in the container", "told as above wherever it goes, routed too, and never cut: the port is looked at first (dataplane)"},
 		{"P08", "ICMP 3/4 of a router on the way", "believed by the kernel's rules alone; paths are not probed yet"},
 		{"P10", "black hole", "paths are not probed yet: give the network the MTU that fits"},
 		{"P11", "underlay MTU changed live", "the MTU of a network is fixed when it is made; `weft network set --mtu` changes it"},

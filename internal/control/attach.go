@@ -291,6 +291,7 @@ func (c *Controller) disconnect(ep *endpoint, why string) *tap.Device {
 		c.lostGone += ep.dropped
 		ep.dev, ep.port, ep.forget, ep.dropped = nil, 0, nil, 0
 		ep.down, ep.since = why, time.Now()
+		c.forgetTroubles()
 	})
 	return dev
 }

@@ -87,6 +87,7 @@ type Controller struct {
 	leaving   []endpointRecord // whose TAPs are being removed
 	published []*published     // sorted
 	links     linkMTUs         // as last seen
+	linksAt   time.Time        // since when they are that
 	unused    []routeKey       // routes that cannot be followed, sorted
 	faults    faults
 	lostGone  uint64 // what the kernel dropped at ports that are gone
@@ -318,7 +319,10 @@ func (c *Controller) commitRoute(k routeKey, do, undo func()) error {
 }
 
 // desiredChanged says that networks, peers or routes may be others now. mu is held.
-func (c *Controller) desiredChanged() { c.routesSent = false }
+func (c *Controller) desiredChanged() {
+	c.routesSent = false
+	c.forgetTroubles()
+}
 
 // routeChanged says that one route may be another now. mu is held.
 func (c *Controller) routeChanged(k routeKey) { c.routesDue = append(c.routesDue, k) }

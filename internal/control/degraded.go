@@ -68,12 +68,14 @@ func (f *faults) noteOverflow(total uint64, now time.Time) {
 	}
 }
 
-// degraded returns what is wrong, the daemon's own troubles first.
+// degraded returns what is wrong: loops first, since much else comes of them, then
+// the daemon's own troubles.
 func (c *Controller) degraded() []spec.Degraded {
 	list := []spec.Degraded{}
 	add := func(since time.Time, what, format string, args ...any) {
 		list = append(list, spec.Degraded{What: what, Why: fmt.Sprintf(format, args...), Since: since.Truncate(time.Second)})
 	}
+	c.degradedTroubles(true, add)
 	c.degradedDaemon(add)
 	for _, name := range sortedKeys(c.networks) {
 		if n := c.networks[name]; n.kept {
@@ -83,11 +85,12 @@ func (c *Controller) degraded() []spec.Degraded {
 			}
 		}
 	}
+	c.degradedMTUs(add)
 	for _, p := range c.namedPorts() {
 		c.degradedPort(p, add)
 	}
 	c.degradedUplinks(add)
-	c.degradedTroubles(add)
+	c.degradedTroubles(false, add)
 	c.degradedHost(add)
 	for _, name := range sortedKeys(c.peers) {
 		p := c.peers[name]
@@ -132,6 +135,32 @@ func (c *Controller) portNamesOf(eps []*endpoint) (list []string) {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// degradedMTUs adds networks whose ports have a larger MTU than the links carry,
+// since those carry less now. Where only the path does, its peer is named.
+func (c *Controller) degradedMTUs(add addDegraded) {
+	for _, name := range sortedKeys(c.networks) {
+		n := c.networks[name]
+		fits, most := c.linkMTU(n), 0
+		if fits == 0 {
+			continue
+		}
+		fits = max(fits, leastMTU(n.Prefixes))
+		for _, ep := range c.endpointsOf(name) {
+			if !ep.OwnMTU && ep.MTU > max(fits, leastMTU(ep.Addresses)) {
+				most = max(most, ep.MTU)
+			}
+		}
+		if most == 0 {
+			continue
+		}
+		cure := fmt.Sprintf("weft network set %s --mtu %d", name, fits)
+		if n.origin == declared && !n.kept {
+			cure = fmt.Sprintf("declare mtu=%d for it in %s and restart weft run", fits, c.opt.Source)
+		}
+		add(c.linksAt, "network "+name, "its ports have an MTU of %d, but the links carry no more than %d: %s, or give the links back their MTU", most, fits, cure)
+	}
 }
 
 type addDegraded func(since time.Time, what, format string, args ...any)

@@ -112,6 +112,25 @@ func (c *Controller) mtuIn(d desired, n *network) int {
 	return max(mtu, leastMTU(n.Prefixes))
 }
 
+// linkMTU returns the largest packet of n that fits the links on which it leaves
+// the host, whatever n says; 0 where none needs to be fitted.
+func (c *Controller) linkMTU(n *network) (mtu int) {
+	if c.isAlone(n.Name) {
+		return c.uplinkMTU(n.Name)
+	}
+	if n.MTU == 0 {
+		mtu = c.links.first - c.under.Overhead(false)
+	}
+	for _, p := range c.peers {
+		if p.shares(n.Name, c.networks) {
+			if fits := c.links.to(p.Address) - c.under.OverheadTo(p.Address, p.Checksum); mtu == 0 || fits < mtu {
+				mtu = fits
+			}
+		}
+	}
+	return mtu
+}
+
 // leastMTU returns the smallest MTU that a link with these addresses may have.
 func leastMTU(prefixes []netip.Prefix) int {
 	for _, p := range prefixes {

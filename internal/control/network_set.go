@@ -195,6 +195,14 @@ func withoutRoutes(routes routeTable, list []*route) routeTable {
 	return routes
 }
 
+// portsText says how many ports there are, and which.
+func portsText(names []string) string {
+	if len(names) == 1 {
+		return "port " + names[0]
+	}
+	return fmt.Sprintf("%d ports (%s)", len(names), strings.Join(names, ", "))
+}
+
 // checkUnused refuses to remove a network that ports, peers or routes need.
 func (c *Controller) checkUnused(n *network, force bool) error {
 	if force {
@@ -209,7 +217,7 @@ func (c *Controller) checkUnused(n *network, force bool) error {
 	}
 	if len(ports) > 0 {
 		slices.Sort(ports)
-		return fmt.Errorf("network %q has %d ports (%s): detach them, or use --force", n.Name, len(ports), strings.Join(ports, ", "))
+		return fmt.Errorf("network %q has %s: detach what is attached, or use --force", n.Name, portsText(ports))
 	}
 	if list := c.uplinksOf(n.Name); len(list) > 0 {
 		return fmt.Errorf("network %q has uplink %s: remove it with weft uplink rm %s %s, or use --force", n.Name, list[0].Device, n.Name, list[0].Device)

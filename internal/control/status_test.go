@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -195,5 +196,42 @@ func TestLocalAddressMissing(t *testing.T) {
 	c.look()
 	if d := c.Status().Degraded; len(d) != 0 {
 		t.Errorf("got degraded %+v", d)
+	}
+}
+
+// Where the links carry less than the ports may send, status says so, and how to
+// mend it; ports with an MTU of their own are somebody's wish.
+func TestLinkShrank(t *testing.T) {
+	r := newRig(t)
+	c := r.open("network blue=10.32.0.0/24", "network own=10.33.0.0/24", "network wide=10.34.0.0/24,mtu=2000", "peer h2=192.0.2.2,networks=blue+own")
+	if _, err := c.AddNetwork(spec.Network{Name: "green", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.35.0.0/24")}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"blue", "green", "own", "wide"} {
+		r.container("/run/netns/" + name)
+		a := ask(t, name, "netns:"+name)
+		if name == "own" {
+			a.MTU = 1500
+		}
+		r.attach(c, a)
+	}
+	if list := c.degraded(); len(list) != 0 {
+		t.Errorf("got %v, want nothing", list)
+	}
+	c.links = linkMTUs{1400, 1400, 1400}
+	list := c.degraded()
+	if len(list) != 2 || list[0].What != "network blue" || list[1].What != "network green" {
+		t.Fatalf("got %v, want blue and green", list)
+	}
+	for i, words := range [][]string{{"1450", "1350", "mtu=1350", "weft.yaml"}, {"1450", "1350", "weft network set green --mtu 1350"}} {
+		wantError(t, errors.New(list[i].Why), words...)
+	}
+	mtu := 1350
+	if _, err := c.SetNetwork("green", spec.NetworkChange{MTU: &mtu}, false); err != nil {
+		t.Fatal(err)
+	}
+	c.links = linkMTUs{1400, 1400, 1400}
+	if list := c.degraded(); len(list) != 1 {
+		t.Errorf("got %v, want blue alone", list)
 	}
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"weft/dataplane"
@@ -19,6 +20,19 @@ const (
 type trouble struct {
 	what, why   string
 	since, last time.Time
+
+	loop      bool
+	domain    dataplane.DomainID
+	at, other fib.Dest
+}
+
+// names reports whether t is about a place: a port, or a peer.
+func (t trouble) names(d fib.Dest) bool { return d != 0 && (t.at == d || t.other == d) }
+
+// follows reports whether t is an address in two places that a loop explains:
+// what goes round in it comes back by its ports, whoever sent it.
+func (t trouble) follows(loop trouble) bool {
+	return loop.loop && !t.loop && t.domain == loop.domain && (t.names(loop.at) || t.names(loop.other))
 }
 
 // troubleFound is called by the switch. It only takes notes: the switch has done
@@ -36,8 +50,11 @@ func (c *Controller) troubleFound(e dataplane.Event) {
 		return
 	}
 	at, other := c.placeName(e.At), c.placeName(e.Other)
-	t := trouble{what: "network " + network}
-	if e.Kind == dataplane.EventLoop {
+	if at == "" || other == "" { // it went meanwhile, and the trouble with it
+		return
+	}
+	t := trouble{what: "network " + network, loop: e.Kind == dataplane.EventLoop, domain: e.Domain, at: e.At, other: e.Other}
+	if t.loop {
 		t.what = at
 		t.why = fmt.Sprintf("blocked, since it is part of a loop in network %q: what leaves by %s comes back by it: %s", network, other, c.loopCure(e))
 	} else {
@@ -59,7 +76,7 @@ func (c *Controller) loopCure(e dataplane.Event) string {
 	return "do not bridge the two in a container"
 }
 
-// placeName names a port or a peer. mu is held.
+// placeName names a port or a peer; empty where it is gone. mu is held.
 func (c *Controller) placeName(d fib.Dest) string {
 	ports, peers := c.namesByID()
 	kind, name := "port", ports[dataplane.PortID(d.ID())]
@@ -67,16 +84,20 @@ func (c *Controller) placeName(d fib.Dest) string {
 		kind, name = "peer", peers[encap.PeerID(d.ID())]
 	}
 	if name == "" {
-		return "a " + kind + " that is gone"
+		return ""
 	}
 	return kind + " " + name
 }
 
-// noteTrouble notes t at now and reports whether it is new.
+// noteTrouble notes t at now and reports whether it is new. What a loop explains
+// is not noted, and forgotten once the loop is found: it would accuse others.
 func (f *faults) noteTrouble(t trouble, now time.Time) bool {
 	for key, old := range f.troubles {
-		if now.Sub(old.last) > troubleShown {
+		switch {
+		case now.Sub(old.last) > troubleShown, old.follows(t):
 			delete(f.troubles, key)
+		case t.follows(old):
+			return false
 		}
 	}
 	key := t.what + " " + t.why
@@ -95,10 +116,19 @@ func (f *faults) noteTrouble(t trouble, now time.Time) bool {
 	return !known
 }
 
-// degradedTroubles adds what the switch found and still finds.
-func (c *Controller) degradedTroubles(add addDegraded) {
+// forgetTroubles forgets the troubles of ports and peers that are gone: nobody
+// can mend them, and their numbers may be others' soon. mu is held.
+func (c *Controller) forgetTroubles() {
+	maps.DeleteFunc(c.faults.troubles, func(_ string, t trouble) bool {
+		return c.placeName(t.at) == "" || c.placeName(t.other) == ""
+	})
+}
+
+// degradedTroubles adds the loops, or else the other troubles, that the switch
+// found and still finds.
+func (c *Controller) degradedTroubles(loops bool, add addDegraded) {
 	for _, key := range sortedKeys(c.faults.troubles) {
-		if t := c.faults.troubles[key]; time.Since(t.last) <= troubleShown {
+		if t := c.faults.troubles[key]; t.loop == loops && time.Since(t.last) <= troubleShown {
 			add(t.since, t.what, "%s", t.why)
 		}
 	}

@@ -301,6 +301,7 @@ func (c *Controller) disconnectUplink(u *uplink, why string) {
 			u.since = time.Now()
 		}
 		u.link, u.port, u.down = nil, 0, why
+		c.forgetTroubles()
 	})
 	if link == nil {
 		return

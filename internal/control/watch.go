@@ -75,7 +75,9 @@ func (c *Controller) lookAtLink() {
 		links = linkMTUs{c.under.LinkMTU(), c.under.LinkMTUTo(netip.IPv4Unspecified()), c.under.LinkMTUTo(netip.IPv6Unspecified())}
 	}
 	c.locked(func() {
-		c.links = links
+		if c.links != links {
+			c.links, c.linksAt = links, time.Now()
+		}
 		c.faults.noteLocal(missing)
 	})
 }

@@ -50,7 +50,11 @@ func (a Address) Validate() error {
 	switch {
 	case !gw.IsValid():
 	case !a.Prefix.Contains(gw):
-		return fmt.Errorf("address %q: gateway %s is not in %s", a, gw, a.Prefix.Masked())
+		there := firstHost(a.Prefix)
+		if there == a.Prefix.Addr() {
+			there = there.Next()
+		}
+		return fmt.Errorf("address %q: gateway %s is not in %s: name one that is, as in %s", a, gw, a.Prefix.Masked(), there)
 	case gw == a.Prefix.Addr():
 		return fmt.Errorf("address %q: the gateway is the address itself", a)
 	default:
@@ -179,6 +183,9 @@ func checkHost(p netip.Prefix) error {
 	}
 	return nil
 }
+
+// firstHost returns the address behind that of the prefix itself.
+func firstHost(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
 
 // LastAddr returns the last address of p: the broadcast address of an IPv4 prefix.
 func LastAddr(p netip.Prefix) netip.Addr {

@@ -27,8 +27,8 @@ func TestParseAddress(t *testing.T) {
 		{"10.0.0.1/8@", `address "10.0.0.1/8@": gateway "" is not an address`},
 		{"10.0.0.1/8@10.0.0.2@10.0.0.3", `address "10.0.0.1/8@10.0.0.2@10.0.0.3": gateway "10.0.0.2@10.0.0.3" is not an address`},
 		{"10.0.0.1/8@10.0.0.1", `address "10.0.0.1/8@10.0.0.1": the gateway is the address itself`},
-		{"10.0.0.1/8@11.0.0.1", `address "10.0.0.1/8@11.0.0.1": gateway 11.0.0.1 is not in 10.0.0.0/8`},
-		{"10.0.0.1/8@fd00::1", `address "10.0.0.1/8@fd00::1": gateway fd00::1 is not in 10.0.0.0/8`},
+		{"10.0.0.1/8@11.0.0.1", `address "10.0.0.1/8@11.0.0.1": gateway 11.0.0.1 is not in 10.0.0.0/8: name one that is, as in 10.0.0.2`},
+		{"10.0.0.1/8@fd00::1", `address "10.0.0.1/8@fd00::1": gateway fd00::1 is not in 10.0.0.0/8: name one that is, as in 10.0.0.2`},
 		{"10.0.0.1/8@10.255.255.255", `address "10.0.0.1/8@10.255.255.255": gateway: 10.255.255.255 is the broadcast address of 10.0.0.0/8; maybe you meant 10.255.255.254/8`},
 		{"10.1.0.0/16", `address "10.1.0.0/16": 10.1.0.0 is the prefix itself; maybe you meant 10.1.0.1/16`},
 		{"10.1.255.255/16", `address "10.1.255.255/16": 10.1.255.255 is the broadcast address of 10.1.0.0/16; maybe you meant 10.1.255.254/16`},
@@ -148,7 +148,7 @@ func TestValidateAttach(t *testing.T) {
 		}, `gateways 10.0.0.1 and 10.0.0.4: a container has one default route per family`},
 		{func(a *Attach) { a.MAC = "x" }, `MAC "x": want six octets, as in 02:00:00:00:00:01, or U:STRING`},
 		{func(a *Attach) { a.IfName = "sixteen-bytes-xx" }, `interface name "sixteen-bytes-xx" has 16 bytes; the kernel takes at most 15`},
-		{func(a *Attach) { a.MTU = 1 }, `mtu 1 is out of range; it goes from 68 to 65521`},
+		{func(a *Attach) { a.MTU = 1 }, `mtu 1 is out of range; it goes from 576 to 65521`},
 	}
 	for _, tt := range tests {
 		a := good

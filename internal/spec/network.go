@@ -11,7 +11,7 @@ import (
 
 // Bounds of what a network can be told.
 const (
-	MTUMin    = 68    // bytes of L3; RFC 791 demands that every link carries them
+	MTUMin    = 576   // bytes of L3: what every host takes (RFC 791 section 3.1), so that senders rarely go below
 	MTUMin6   = 1280  // with IPv6; RFC 8200 section 5
 	MTUMax    = 65521 // 65,535 less an Ethernet header: the most that a TAP takes (drivers/net/tun.c)
 	AgeingMin = 10    // seconds; 802.1D-2004 table 7-5
@@ -204,7 +204,7 @@ func (n *Network) validateGateways() error {
 	for i, g := range n.Gateways {
 		p, ok := n.prefixOf(g)
 		if !ok {
-			return fmt.Errorf("gateway %s is not in %s", g, joinStringers(n.Prefixes, " or "))
+			return fmt.Errorf("gateway %s is not in %s: name one that is, as in %s", g, joinStringers(n.Prefixes, " or "), firstHost(n.familyOf(g)))
 		}
 		if err := checkHost(netip.PrefixFrom(g, p.Bits())); err != nil {
 			return fmt.Errorf("gateway: %w", err)
@@ -245,6 +245,15 @@ func (n *Network) validateNumbers() error {
 		return checkNumber("ageing", int64(n.Ageing), AgeingMin, AgeingMax)
 	}
 	return nil
+}
+
+// familyOf returns the prefix of a's version of IP, else the first.
+func (n *Network) familyOf(a netip.Addr) netip.Prefix {
+	last := n.Prefixes[len(n.Prefixes)-1]
+	if a.BitLen() == last.Addr().BitLen() {
+		return last
+	}
+	return n.Prefixes[0]
 }
 
 // prefixOf returns the prefix that holds a.

@@ -94,7 +94,7 @@ func TestParseNetworkRefuses(t *testing.T) {
 		{"n=10.1.0.0/16,id=", `network "n": id "" is not a number from 1 to 4294967295`},
 		{"n=10.1.0.0/16,id=-1", `network "n": id -1 is out of range; it goes from 1 to 4294967295`},
 		{"n=10.1.0.0/16,id=0x10", `network "n": id "0x10" is not a number from 1 to 4294967295`},
-		{"n=10.1.0.0/16,gateway=10.2.0.1", `network "n": gateway 10.2.0.1 is not in 10.1.0.0/16`},
+		{"n=10.1.0.0/16,gateway=10.2.0.1", `network "n": gateway 10.2.0.1 is not in 10.1.0.0/16: name one that is, as in 10.1.0.1`},
 		{"n=10.1.0.0/16,gateway=10.1.0.1/16", `network "n": gateway "10.1.0.1/16" is not an address; want one of the network's prefix, as in 10.1.0.1`},
 		{"n=10.1.0.0/16,gateway=10.1.0.1,gateway=10.1.0.2", `network "n": gateways 10.1.0.1 and 10.1.0.2 are of one family; one each can stand`},
 		{"n=10.1.0.0/16,gateway=10.1.0.0", `network "n": gateway: 10.1.0.0 is the prefix itself; maybe you meant 10.1.0.1/16`},
@@ -105,8 +105,8 @@ func TestParseNetworkRefuses(t *testing.T) {
 		{"n=10.1.0.0/16,range=10.1.0.10-10.2.0.1", `network "n": range 10.1.0.10-10.2.0.1 is not within 10.1.0.0/16`},
 		{"n=10.1.0.0/16,range=10.1.0.99-10.1.0.10", `network "n": range "10.1.0.99-10.1.0.10" ends before it starts; maybe you meant 10.1.0.10-10.1.0.99`},
 		{"n=10.1.0.0/16,fd00::/64,range=10.1.0.1-fd00::1", `network "n": range "10.1.0.1-fd00::1": both ends must be IPv4 or IPv6 addresses`},
-		{"n=10.1.0.0/16,mtu=67", `network "n": mtu 67 is out of range; it goes from 68 to 65521`},
-		{"n=10.1.0.0/16,mtu=65522", `network "n": mtu 65522 is out of range; it goes from 68 to 65521`},
+		{"n=10.1.0.0/16,mtu=575", `network "n": mtu 575 is out of range; it goes from 576 to 65521`},
+		{"n=10.1.0.0/16,mtu=65522", `network "n": mtu 65522 is out of range; it goes from 576 to 65521`},
 		{"n=fd00::/64,mtu=1279", `network "n": mtu 1279 is out of range; it goes from 1280 to 65521`},
 		{"n=10.1.0.0/16,ageing=9", `network "n": ageing 9 is out of range; it goes from 10 to 1000000`},
 		{"n=10.1.0.0/16,ageing=1000001", `network "n": ageing 1000001 is out of range; it goes from 10 to 1000000`},
@@ -131,11 +131,11 @@ func wantError(t *testing.T, in string, err error, want string) {
 // What comes as JSON did not pass a parser: Validate has to find the same faults.
 func TestValidateNetworkJSON(t *testing.T) {
 	tests := []struct{ in, want string }{
-		{`{"name":"n","prefixes":["10.0.0.0/8"],"mtu":-5}`, `network "n": mtu -5 is out of range; it goes from 68 to 65521`},
+		{`{"name":"n","prefixes":["10.0.0.0/8"],"mtu":-5}`, `network "n": mtu -5 is out of range; it goes from 576 to 65521`},
 		{`{"name":"n","prefixes":["10.0.0.0/8"],"ageing":1}`, `network "n": ageing 1 is out of range; it goes from 10 to 1000000`},
 		{`{"name":"n","prefixes":[""]}`, `network "n": a prefix is empty`},
 		{`{"name":"n","prefixes":["10.0.0.1/8"]}`, `network "n": 10.0.0.1/8 is an address, not a prefix; maybe you meant 10.0.0.0/8`},
-		{`{"name":"n","prefixes":["10.0.0.0/8"],"gateways":[""]}`, `network "n": gateway invalid IP is not in 10.0.0.0/8`},
+		{`{"name":"n","prefixes":["10.0.0.0/8"],"gateways":[""]}`, `network "n": gateway invalid IP is not in 10.0.0.0/8: name one that is, as in 10.0.0.1`},
 		{`{"name":"n","prefixes":["10.0.0.0/8"],"range":"11.0.0.1-11.0.0.2"}`, `network "n": range 11.0.0.1-11.0.0.2 is not within 10.0.0.0/8`},
 		{`{}`, `network "": a name is missing`},
 	}
@@ -188,7 +188,7 @@ func TestChangeFrom(t *testing.T) {
 	refused := []struct{ in, want string }{
 		{"", "nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing"},
 		{"id=5", "the id of a network cannot change; remove the network and add it again"},
-		{"mtu=1", "mtu 1 is out of range; it goes from 68 to 65521"},
+		{"mtu=1", "mtu 1 is out of range; it goes from 576 to 65521"},
 		{"mtu=1400 mtu=1400", `option "mtu" is given twice`},
 		{"mtu", `"mtu" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing`},
 		{"foo=1", `option "foo" is not known; the options are gateway, vrf, range, mtu, ageing`},

@@ -154,7 +154,7 @@ func checkUnderlay(a netip.Addr) error {
 	case a.Is4In6():
 		return fmt.Errorf("%s is IPv4 written as IPv6; maybe you meant %s", a, a.Unmap())
 	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Errorf("%s is not the address of one host", a)
+		return fmt.Errorf("%s is not the address of one host: name one of its own, as in 192.168.18.17", a)
 	case a.Zone() != "":
 		return fmt.Errorf("%s has a zone; use an address that needs none", a)
 	}

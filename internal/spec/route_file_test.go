@@ -20,7 +20,7 @@ func TestReadRoutes(t *testing.T) {
 		{"10.9.0.0/16 via", `line 1: route "10.9.0.0/16": via wants a value`},
 		{"10.9.0.0/16 via a via b", `line 1: route "10.9.0.0/16": option "via" is given twice`},
 		{"10.9.0.0/16 via Ä", `line 1: route "10.9.0.0/16": next hop "Ä" is neither an address nor a peer's name: 'Ä' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
-		{"10.9.0.0/16 via 0.0.0.0", `line 1: route "10.9.0.0/16": next hop: 0.0.0.0 is not the address of one host`},
+		{"10.9.0.0/16 via 0.0.0.0", `line 1: route "10.9.0.0/16": next hop: 0.0.0.0 is not the address of one host: name one of its own, as in 192.168.18.17`},
 		{"224.0.0.0/8", `line 1: route "224.0.0.0/8": nothing is routed to 224.0.0.0/8: 224.0.0.0/4 is multicast`},
 		{"\n" + strings.Repeat("x", 2000), "line 2: it is longer than 1024 bytes"},
 	}

@@ -57,7 +57,7 @@ func TestParseRouteRefuses(t *testing.T) {
 		{"10.9.0.0/16=", `route "10.9.0.0/16": its next hop is missing; want a peer's name, or an address`},
 		{"10.9.0.0/16=Host2", `route "10.9.0.0/16": next hop "Host2" is neither an address nor a peer's name: 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
 		{"10.9.0.0/16=10.1.0.5/24", `route "10.9.0.0/16": next hop "10.1.0.5/24" is neither an address nor a peer's name: '/' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
-		{"10.9.0.0/16=0.0.0.0", `route "10.9.0.0/16": next hop: 0.0.0.0 is not the address of one host`},
+		{"10.9.0.0/16=0.0.0.0", `route "10.9.0.0/16": next hop: 0.0.0.0 is not the address of one host: name one of its own, as in 192.168.18.17`},
 		{"10.9.0.0/16=fe80::1%eth0", `route "10.9.0.0/16": next hop: fe80::1%eth0 has a zone; use an address that needs none`},
 		{"10.9.0.0/16=host2,vrf=", `route "10.9.0.0/16": vrf "": a name is missing`},
 		{"10.9.0.0/16=host2,vrf", `route "10.9.0.0/16": option "vrf" wants a value, as in vrf=...`},
