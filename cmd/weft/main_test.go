@@ -95,7 +95,7 @@ func TestBadArguments(t *testing.T) {
 		{"attach blue netns:web --ifname=", `weft: attach: the interface name is empty`},
 		{"attach blue netns:web --mtu 575", `weft: attach: mtu 575 is out of range; it goes from 576 to 65521`},
 		{"attach blue netns:web --mtu 0", `weft: attach: mtu 0 is out of range; it goes from 576 to 65521`},
-		{"attach blue netns:web --mtu big", `weft: attach: mtu "big" is not a number from 68 to 65521`},
+		{"attach blue netns:web --mtu big", `weft: attach: mtu "big" is not a number from 576 to 65521`},
 		{"detach blue", "weft: detach: want NETWORK TARGET, got 1 argument; see `weft detach --help`"},
 		{"detach blue x:y", `weft: detach: target "x:y": scheme "x" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},
 		{"network add red", "weft: network add: want NAME PREFIX[,PREFIX6][,OPTION=VALUE]..., got 1 argument; see `weft network add --help`"},
