@@ -198,7 +198,7 @@ func withoutRoutes(routes routeTable, list []*route) routeTable {
 // portsText says how many ports there are, and which.
 func portsText(names []string) string {
 	if len(names) == 1 {
-		return "port " + names[0]
+		return "1 port (" + names[0] + ")"
 	}
 	return fmt.Sprintf("%d ports (%s)", len(names), strings.Join(names, ", "))
 }

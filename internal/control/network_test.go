@@ -139,7 +139,7 @@ func TestRemoveNetwork(t *testing.T) {
 	}
 	wantError(t, c.RemoveNetwork("blue", false), `"blue"`, "weft.yaml")
 	wantError(t, c.RemoveNetwork("blue", true), "weft.yaml")
-	wantError(t, c.RemoveNetwork("red", false), `"red"`, "(a)", "--force")
+	wantError(t, c.RemoveNetwork("red", false), `"red"`, "has 1 port (a)", "--force")
 	wantError(t, c.RemoveNetwork("green", false), `"green"`, `"h2"`, "--force")
 	if len(c.Networks()) != 3 || len(c.Ports()) != 1 {
 		t.Fatal("a refused removal was done")
