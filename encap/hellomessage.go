@@ -2,6 +2,7 @@ package encap
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -39,9 +40,10 @@ const (
 	helloMagic   = 0x77656674 // "weft"
 	helloVersion = 1
 	helloFixed   = 32
+	helloEchoes  = 31 // nonces in one item, which has room for no more
 
 	// helloMax is the most that AppendTo writes.
-	helloMax = helloFixed + 6 + 10 + carriers*10 + 4
+	helloMax = helloFixed + 6 + 10 + carriers*10 + 4 + 2 + 8*helloEchoes
 )
 
 // Flags of a hello.
@@ -49,10 +51,11 @@ const flagAsk = 1 // answer at once
 
 // Items of a hello.
 const (
-	itemClock = 1 // u32: the sender's clock when it sent this, in µs
+	itemClock = 1 // u32: the sender's clock when it sent this, in µs; always there, and later than in the message before
 	itemEcho  = 2 // u32: the clock item that it heard last; u32: how long ago, in µs
 	itemHeard = 3 // u8: carrier; u8: 0; u16: how long ago it heard the receiver by it, in ms; u16, u16: round, and longest datagram of it
 	itemProbe = 4 // u16: round of size probes that this datagram belongs to
+	itemAlso  = 5 // u64 ...: nonces of others, one of which may be the receiver's; as good as echo
 )
 
 // hello is one message.
@@ -64,6 +67,13 @@ type hello struct {
 	echoClock, held   uint32 // µs
 	heard             [carriers]heardItem
 	probe             uint16 // round; 0: none
+	also              [helloEchoes]uint64
+	timed             bool // it has a clock, as all have that weft sends
+}
+
+// returns reports whether the message returns this nonce.
+func (m *hello) returns(nonce uint64) bool {
+	return m.echo == nonce || slices.Contains(m.also[:], nonce)
 }
 
 // heardItem tells the receiver how well it is heard by one carrier.
@@ -108,8 +118,22 @@ func (m *hello) appendTo(b []byte) []byte {
 		b = append(b, itemProbe, 2)
 		b = binary.BigEndian.AppendUint16(b, m.probe)
 	}
+	if n := m.echoes(); n > 0 {
+		b = append(b, itemAlso, byte(8*n))
+		for _, nonce := range m.also[:n] {
+			b = binary.BigEndian.AppendUint64(b, nonce)
+		}
+	}
 	binary.BigEndian.PutUint16(b[start+6:], uint16(len(b)-start-helloFixed))
 	return b
+}
+
+// echoes returns how many nonces there are in also; 0 ends them.
+func (m *hello) echoes() int {
+	if n := slices.Index(m.also[:], 0); n >= 0 {
+		return n
+	}
+	return len(m.also)
 }
 
 // parseHello reads a message, which is the start of b. Reports false where it
@@ -137,7 +161,7 @@ func parseHello(b []byte) (m hello, ok bool) {
 		}
 		items = items[2+len(value):]
 	}
-	return m, true
+	return m, m.timed
 }
 
 // item reads one item; false where it is too short for its type.
@@ -147,7 +171,7 @@ func (m *hello) item(kind byte, v []byte) bool {
 		if len(v) < 4 {
 			return false
 		}
-		m.clock = binary.BigEndian.Uint32(v)
+		m.clock, m.timed = binary.BigEndian.Uint32(v), true
 	case itemEcho:
 		if len(v) < 8 {
 			return false
@@ -171,6 +195,10 @@ func (m *hello) item(kind byte, v []byte) bool {
 			return false
 		}
 		m.probe = binary.BigEndian.Uint16(v)
+	case itemAlso:
+		for i := range min(len(v)/8, helloEchoes) {
+			m.also[i] = binary.BigEndian.Uint64(v[8*i:])
+		}
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package encap
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,28 +12,35 @@ import (
 //
 // What makes a peer known is that it returns the nonce that only it was told.
 // Whoever forges a source address without seeing the path cannot, and what does
-// not return the nonce changes nothing but who is answered, a few times a second.
+// not return the nonce changes nothing but who is answered: all that ask within a
+// moment, in one message, so that a flood of forgeries does not hide the peer.
+//
+// Whoever sees the path can send again what passed there. So the clock of what
+// comes must have gone forward, by each carrier, since hellos by different ones
+// may overtake each other. And the nonce is a new one after a restart of the peer,
+// and after a long silence: what was seen before, by then nobody believes.
 //
 // Every message tells, by carrier, how long ago the sender heard the receiver by
 // it. So each side knows of both directions, and chooses the carrier for its own.
 const (
-	helloEvery   = 900 * time.Millisecond  // between hellos by the carrier in use
-	helloSpare   = 3                       // every so many of them go by the other carriers too
-	helloUrgent  = 250 * time.Millisecond  // between hellos that ask, when something is missing
-	helloMissed  = 1300 * time.Millisecond // after which something is missing
-	helloLost    = 2600 * time.Millisecond // after which the peer is down
-	carrierLost  = 2 * time.Second         // after which a carrier does not pass any more
-	spareLost    = 3*helloSpare*helloEvery + helloMissed
-	helloTries   = 8                // hellos before a silent peer is asked less often
-	helloSeldom  = time.Minute      // between hellos to a peer that seems to speak none
-	forgetAfter  = 10 * time.Second // down, before the peer is taken for anybody: it gets raw GRE
-	holdFirst    = 5 * time.Second  // that a carrier that failed must pass before it is used again
-	holdMost     = time.Minute
-	forgive      = 10 * time.Minute // in use, after which it may return at once
-	tiresAfter   = time.Hour        // down, after which the peer is asked less often
-	helloTired   = 10 * time.Second
-	answerEvery  = 50 * time.Millisecond  // at most, by each carrier
-	strangeEvery = 200 * time.Millisecond // answers to messages without our nonce, at most
+	helloEvery  = 900 * time.Millisecond  // between hellos by the carrier in use
+	helloSpare  = 3                       // every so many of them go by the other carriers too
+	helloUrgent = 250 * time.Millisecond  // between hellos that ask, when something is missing
+	helloMissed = 1300 * time.Millisecond // after which something is missing
+	helloLost   = 2600 * time.Millisecond // after which the peer is down
+	carrierLost = 2 * time.Second         // after which a carrier does not pass any more
+	spareLost   = 3*helloSpare*helloEvery + helloMissed
+	helloTries  = 8                // hellos before a silent peer is asked less often
+	helloSeldom = time.Minute      // between hellos to a peer that seems to speak none
+	forgetAfter = 10 * time.Second // down, before the peer is taken for anybody: it gets raw GRE
+	holdFirst   = 5 * time.Second  // that a carrier that failed must pass before it is used again
+	holdMost    = time.Minute
+	forgive     = 10 * time.Minute // in use, after which it may return at once
+	tiresAfter  = time.Hour        // down, after which the peer is asked less often
+	helloTired  = 10 * time.Second
+	answerEvery = 50 * time.Millisecond // at most, by each carrier; as often to strangers
+	overtaken   = time.Second           // that a hello may be older than one by another carrier
+	renewAfter  = 20 * time.Minute      // of silence, well before the clock in hellos wraps (71 minutes, RFC 1982)
 )
 
 // Size probes: datagrams with DF of the size that is asked about.
@@ -83,7 +91,8 @@ type session struct {
 	next    time.Duration // when the next hello is due
 	asked   time.Duration // when the last one went out
 	turn    int           // of helloSpare
-	strange time.Duration // of the last answer to a message without our nonce
+	renewed time.Duration // when nonce was changed
+	clock   uint32        // of the last message that was sent
 
 	state    PathState
 	why      string
@@ -100,6 +109,11 @@ type line struct {
 	inRound  uint16        // of its size probes
 	inSize   int
 	answered time.Duration // when the last answer went out
+	clock    uint32        // what the peer sent until then is of the past
+
+	strange   time.Duration // when strangers were answered last
+	strangers []uint64      // nonces that wait for it, a random choice of those that came
+	cameBy    int           // how many did
 
 	told   time.Duration // when the peer told how it hears us
 	age    time.Duration // what it told: since when it had not
@@ -119,6 +133,7 @@ type sending struct {
 	carrier Carrier
 	ask     bool
 	echo    uint64
+	also    []uint64 // nonces that are returned besides
 	probe   uint16
 	size    int // of the whole datagram; 0: as long as it is
 }
@@ -126,11 +141,11 @@ type sending struct {
 func newSession(now time.Duration, choice Choice, able [carriers]bool, boot, nonce uint64, random func() float64) *session {
 	s := &session{
 		choice: choice, able: able, boot: boot, nonce: nonce, random: random,
-		verified: never, strange: never, activeAt: now, since: now, next: now, faster: CarrierUDP,
+		verified: never, renewed: now, activeAt: now, since: now, next: now, faster: CarrierUDP,
 	}
 	for c := range s.lines {
 		l := &s.lines[c]
-		l.heard, l.told, l.answered, l.probed = never, never, never, never
+		l.heard, l.told, l.answered, l.probed, l.strange = never, never, never, never, never
 	}
 	s.begin(now)
 	return s
@@ -171,37 +186,25 @@ func (s *session) receive(now time.Duration, c Carrier, size int, m *hello) []se
 	if m.boot == s.boot { // our own: the peer's address leads back here
 		return nil
 	}
-	if m.echo != s.nonce {
-		s.claimed = m.nonce
-		if s.verified == never { // it may have been started just now
-			s.tries = 0
-			s.next = min(s.next, now+helloEvery)
-		}
-		if now-s.strange < strangeEvery || !s.may(c) {
-			return nil
-		}
-		s.strange = now
-		return []sending{{carrier: c, ask: true, echo: m.nonce}}
+	if !m.returns(s.nonce) {
+		return s.hearStranger(now, c, m)
 	}
 	if m.nonce != s.peerNonce || m.boot != s.peerBoot {
 		s.meet(now, c, m)
 	}
-	s.verified, s.theirClock, s.tries = now, m.clock, 0
-	if m.echoed {
-		s.measure(uint32(now/time.Microsecond) - m.echoClock - m.held)
-	}
 	l := &s.lines[c]
-	l.heard = now
+	if !after(m.clock, l.clock) { // overtaken, or sent again by somebody
+		return nil
+	}
+	l.clock, l.heard = m.clock, now
 	if m.probe != 0 {
 		if m.probe != l.inRound {
 			l.inRound, l.inSize = m.probe, 0
 		}
 		l.inSize = max(l.inSize, size)
 	}
-	if m.echoed { // else it has not heard yet that we know it, and says nothing
-		for c := range s.lines {
-			s.lines[c].tell(now, Carrier(c) == s.active, m.heard[c], s.linkMTU)
-		}
+	if after(m.clock, s.theirClock) {
+		s.verify(now, m)
 	}
 	s.judge(now)
 	if m.ask && s.may(c) && now-l.answered >= answerEvery {
@@ -211,12 +214,90 @@ func (s *session) receive(now time.Duration, c Carrier, size int, m *hello) []se
 	return nil
 }
 
+// verify takes what the newest message says.
+func (s *session) verify(now time.Duration, m *hello) {
+	s.verified, s.theirClock, s.tries = now, m.clock, 0
+	past := m.clock - uint32(overtaken/time.Microsecond)
+	for c := range s.lines {
+		if l := &s.lines[c]; after(past, l.clock) {
+			l.clock = past
+		}
+	}
+	if !m.echoed { // it has not heard yet that we know it, and says nothing
+		return
+	}
+	s.measure(uint32(now/time.Microsecond) - m.echoClock - m.held)
+	for c := range s.lines {
+		s.lines[c].tell(now, Carrier(c) == s.active, m.heard[c], s.linkMTU)
+	}
+}
+
+// after reports whether clock a is later than b (RFC 1982 section 3.2).
+func after(a, b uint32) bool { return int32(a-b) > 0 }
+
+// hearStranger takes a message that does not return our nonce.
+func (s *session) hearStranger(now time.Duration, c Carrier, m *hello) []sending {
+	if m.nonce == s.peerNonce && m.boot == s.peerBoot && now-s.verified < helloMissed {
+		return nil // what the peer answers to strangers
+	}
+	s.claimed = m.nonce
+	if s.verified == never { // it may have been started just now
+		s.tries = 0
+		s.next = min(s.next, now+helloEvery)
+	}
+	if !s.may(c) {
+		return nil
+	}
+	l := &s.lines[c]
+	l.keep(m.nonce, s.random)
+	return s.answer(now, c, nil)
+}
+
+// keep notes a nonce to be returned. Where there are too many, each has the same
+// chance to be among those that are (reservoir sampling).
+func (l *line) keep(nonce uint64, random func() float64) {
+	if slices.Contains(l.strangers, nonce) {
+		return
+	}
+	l.cameBy++
+	if len(l.strangers) < 1+helloEchoes {
+		l.strangers = append(l.strangers, nonce)
+	} else if i := int(random() * float64(l.cameBy)); i < len(l.strangers) {
+		l.strangers[i] = nonce
+	}
+}
+
+// answer appends one answer to all strangers that wait for it. It is no longer
+// than what they sent.
+func (s *session) answer(now time.Duration, c Carrier, out []sending) []sending {
+	l := &s.lines[c]
+	if len(l.strangers) == 0 || now-l.strange < answerEvery {
+		return out
+	}
+	out = append(out, sending{carrier: c, ask: true, echo: l.strangers[0], also: l.strangers[1:]})
+	l.strange, l.strangers, l.cameBy = now, nil, 0
+	return out
+}
+
+// renew takes a new nonce: what returns the old one is not believed any more.
+func (s *session) renew(now time.Duration) {
+	s.nonce, s.renewed = nonce(), now
+}
+
 // meet begins with a peer that proved to be there, or started again. It has
 // heard us, and answers by the carrier by which it did.
 func (s *session) meet(now time.Duration, by Carrier, m *hello) {
+	if s.peerBoot != 0 && s.peerBoot != m.boot {
+		s.renew(now)
+	}
 	s.peerBoot, s.peerNonce, s.rtt, s.hold = m.boot, m.nonce, 0, 0
+	s.theirClock = m.clock - 1
 	for c := range s.lines {
-		s.lines[c] = line{heard: never, told: never, answered: s.lines[c].answered, probed: never, probeAt: now, round: s.lines[c].round}
+		l := &s.lines[c]
+		*l = line{
+			heard: never, told: never, answered: l.answered, probed: never, probeAt: now, round: l.round,
+			clock: m.clock - uint32(overtaken/time.Microsecond), strange: l.strange,
+		}
 	}
 	l := &s.lines[by]
 	l.told, l.good, l.isGood = now, now, true
@@ -362,10 +443,15 @@ func (s *session) praise(best Carrier) string {
 // tick returns what is to be sent by now.
 func (s *session) tick(now time.Duration) (out []sending) {
 	s.judge(now)
+	if s.verified != never && now-max(s.verified, s.renewed) > renewAfter {
+		s.renew(now)
+		s.peerBoot, s.peerNonce = 0, 0 // to be met again
+	}
 	if now >= s.next || s.missing(now) && now-s.asked >= helloUrgent {
 		out = s.hellos(now)
 	}
 	for c := range Carrier(carriers) {
+		out = s.answer(now, c, out)
 		out = s.probe(now, c, out)
 	}
 	return out
@@ -458,11 +544,14 @@ func (s *session) setMTU(now time.Duration, mtu int) {
 
 // message returns what a sending says at now.
 func (s *session) message(now time.Duration, out sending) hello {
-	m := hello{
-		ask: out.ask, boot: s.boot, nonce: s.nonce, echo: out.echo, probe: out.probe,
-		clock: uint32(now / time.Microsecond),
+	clock := uint32(now / time.Microsecond)
+	if !after(clock, s.clock) { // no two messages have the same
+		clock = s.clock + 1
 	}
-	if s.verified == never || out.echo != s.peerNonce { // to a stranger no more than the nonce
+	s.clock = clock
+	m := hello{ask: out.ask, boot: s.boot, nonce: s.nonce, echo: out.echo, probe: out.probe, clock: clock}
+	copy(m.also[:], out.also)
+	if s.peerNonce == 0 || out.echo != s.peerNonce { // to a stranger no more than the nonce
 		return m
 	}
 	m.echoed, m.echoClock, m.held = true, s.theirClock, uint32((now-s.verified)/time.Microsecond)
@@ -484,7 +573,11 @@ func (s *session) due(now time.Duration) time.Duration {
 		at = min(at, max(s.verified+helloMissed, s.asked+helloUrgent))
 	}
 	for c := range Carrier(carriers) {
-		if l := &s.lines[c]; s.passes(now, c) {
+		l := &s.lines[c]
+		if len(l.strangers) > 0 {
+			at = min(at, l.strange+answerEvery)
+		}
+		if s.passes(now, c) {
 			if l.rounds > 0 {
 				at = min(at, l.probed+probeWait)
 			} else {
