@@ -14,6 +14,7 @@ import (
 const (
 	helloQueue = 1024                   // hellos that wait to be looked at; more are dropped
 	helloGrain = 25 * time.Millisecond  // sendings that are due together are sent together
+	helloDoubt = 200 * time.Millisecond // between readings of ICMP errors, at least
 	helloLate  = 500 * time.Millisecond // that the goroutine may be late; beyond, the clock of the hello stands still
 )
 
@@ -36,6 +37,8 @@ type helloer struct {
 	start time.Time
 	lost  time.Duration // that the clock stood still
 	last  time.Time     // when the goroutine was last there
+
+	errorsAt time.Duration // when ICMP errors were read
 
 	heard chan heardHello
 	poke  chan struct{} // the peers are others
@@ -158,7 +161,14 @@ func (h *helloer) round() time.Duration {
 	h.follow()
 	now := h.now(real)
 	next := now + helloSeldom
+	if now-h.errorsAt >= helloDoubt {
+		h.errorsAt = now
+		h.readErrors()
+	}
 	for _, s := range h.sessions {
+		if claimed := s.way.doubt.Swap(0); claimed != 0 {
+			s.doubt(now, int(claimed)-1)
+		}
 		h.send(s, now, s.tick(now))
 		h.publish(s, real, now)
 		next = min(next, s.due(now))
@@ -166,6 +176,15 @@ func (h *helloer) round() time.Duration {
 	wait := (next - now + helloGrain).Truncate(helloGrain)
 	h.last = real.Add(wait)
 	return wait
+}
+
+// readErrors has a look at what routers say of datagrams.
+func (h *helloer) readErrors() {
+	for _, f := range h.u.families {
+		if f.udp != nil {
+			f.udp.readErrors(h.table)
+		}
+	}
 }
 
 // follow brings the sessions in line with the peers, and the clock with reality.

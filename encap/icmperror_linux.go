@@ -83,12 +83,37 @@ func (r *rawReceiver) Errors(f func(PeerID, error)) {
 			break
 		}
 		p := peers.byAddr[addrOf(to)] // to is the destination of the quoted datagram
-		if e := parseICMPError(control[:n]); p != nil && e != nil && !(quotesHello(quoted[:size]) && e.refuses()) {
+		e := parseICMPError(control[:n])
+		if p == nil || e == nil {
+			continue
+		}
+		if e.Errno == syscall.EMSGSIZE {
+			p.way.claim(e.MTU)
+		}
+		if !(quotesHello(quoted[:size]) && e.refuses()) {
 			f(p.ID, e)
 		}
 	}
 	// The kernel keeps the last error apart as well and would report it in place of a datagram.
 	_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+}
+
+// readErrors empties the error queues of the sockets that send, for what they say
+// of the MTU; of all else the hello knows better.
+func (s *udpSockets) readErrors(peers *peerTable) {
+	var control [256]byte
+	for _, fd := range s.send {
+		for range errorBatch {
+			_, n, _, to, err := unix.Recvmsg(fd, nil, control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+			if err != nil {
+				break
+			}
+			p := peers.byAddr[addrOf(to)]
+			if e := parseICMPError(control[:n]); p != nil && e != nil && e.Errno == syscall.EMSGSIZE {
+				p.way.claim(e.MTU)
+			}
+		}
+	}
 }
 
 // quotesHello reports whether the datagram whose GRE header an error quotes is a

@@ -57,6 +57,20 @@ type Path struct {
 type way struct {
 	mtu  atomic.Uint32        // Path.MTU
 	path atomic.Pointer[Path] // nil: nothing known yet
+
+	doubt atomic.Uint32 // 1 + the MTU that an ICMP error claimed since the hello last looked; 0: none did
+}
+
+// claim notes the MTU that an ICMP error tells of the way. Anyone can forge such an
+// error, so it only has the hello look. Any goroutine.
+func (w *way) claim(mtu int) {
+	claimed := uint32(mtu) + 1
+	for {
+		was := w.doubt.Load()
+		if was != 0 && was <= claimed || w.doubt.CompareAndSwap(was, claimed) {
+			return
+		}
+	}
 }
 
 // Path returns what the hello knows of the way to a peer; the zero Path where

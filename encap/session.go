@@ -49,6 +49,7 @@ const (
 	probeTries = 3                // rounds before a size counts as too large
 	probeEvery = time.Minute      // while the largest passes
 	probeAgain = 30 * time.Second // while it does not
+	probeDoubt = 5 * time.Second  // between searches, however often somebody claims that less passes
 	leastMTU   = 576              // what every path carries (RFC 791 section 3.1); what is less is not believed
 )
 
@@ -528,6 +529,17 @@ func (s *session) probe(now time.Duration, c Carrier, out []sending) []sending {
 	return append(out,
 		sending{carrier: c, echo: s.peerNonce, probe: l.round, size: s.linkMTU},
 		sending{carrier: c, echo: s.peerNonce, probe: l.round, ask: true})
+}
+
+// doubt takes the MTU that somebody claims the path has. It may be forged: what
+// passes is measured, not believed.
+func (s *session) doubt(now time.Duration, mtu int) {
+	for c := range s.lines {
+		l := &s.lines[c]
+		if l.rounds == 0 && mtu < l.size {
+			l.probeAt = min(l.probeAt, max(now, l.probed+probeDoubt))
+		}
+	}
 }
 
 // setMTU takes the MTU of the link.

@@ -294,6 +294,42 @@ func TestSessionSize(t *testing.T) {
 	}
 }
 
+// TestSessionDoubt tells a session that less passes: where that is so it finds out
+// within seconds; a lie costs two datagrams in five seconds, and nothing else.
+func TestSessionDoubt(t *testing.T) {
+	n := newTestNet(t)
+	limit := 1500
+	n.passes = func(_ int, _ Carrier, size int) bool { return size <= limit }
+	n.run(20 * time.Second)
+	limit = 1300
+	n.side[0].doubt(n.now, 1300)
+	n.until(4*time.Second, "1280", func() bool { return n.side[0].mtu() == 1280 })
+	n.sent[0] = 0
+	for range 200 { // what routers say of the probes is no news
+		n.side[0].doubt(n.now, 1300)
+		n.run(50 * time.Millisecond)
+	}
+	if n.sent[0] > 30 {
+		t.Errorf("%d messages in 10 s after claims that are known", n.sent[0])
+	}
+
+	n = newTestNet(t)
+	n.run(20 * time.Second)
+	n.sent[0] = 0
+	for range 20000 {
+		n.side[0].doubt(n.now, 68)
+		n.run(5 * time.Millisecond)
+		for _, l := range n.side[0].lines {
+			if l.size != 1500 || n.side[0].mtu() != 0 {
+				t.Fatalf("a lie was believed: %s", n.side[0])
+			}
+		}
+	}
+	if n.sent[0] > 2*(2*carriers*20)+2*111 { // a search by each carrier in 5 s, and hellos, of 100 s
+		t.Errorf("%d messages in 100 s of lies", n.sent[0])
+	}
+}
+
 // TestSessionForged has a stranger who can forge the peer's address but sees
 // nothing: it cannot make a session, nor break one, nor change its carrier, and
 // gets the peers to send little.

@@ -201,14 +201,14 @@ func (c *udpCarrier) flush() {
 		}
 		reason := sendReason(errno)
 		switch {
+		case (reason == drop.TxUnreachable || errno == syscall.EMSGSIZE) && retried != i:
+			retried = i // an ICMP error may have been pending: it is gone now
+			continue
 		case (errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EMSGSIZE) && c.segments(i) > 1:
 			// The kernel cannot cut for this device (udp_send_skb in net/ipv4/udp.c).
 			if errno = c.sendSingly(i); errno == 0 {
 				c.sockets.singly.Store(true)
 			}
-		case reason == drop.TxUnreachable && retried != i:
-			retried = i // an ICMP error may have been pending: it is gone now
-			continue
 		}
 		if errno != 0 {
 			for _, p := range c.owner[c.first[i] : c.first[i]+c.segments(i)] {

@@ -222,8 +222,8 @@ func (r *udpReceiver) source(i int) netip.Addr {
 	return netip.AddrFrom4(r.sources[i].v4.Addr)
 }
 
-// Errors: what hosts say of the datagrams is not asked for (IP_RECVERR): it could
-// be forged, and the hello knows better.
+// Errors: what hosts say of the datagrams goes to the sockets that send them, where
+// the hello reads it (readErrors).
 func (r *udpReceiver) Errors(func(PeerID, error)) {
 	_, _ = unix.GetsockoptInt(r.f.udp.peers, unix.SOL_SOCKET, unix.SO_ERROR)
 }

@@ -113,8 +113,9 @@ func openUDPSend(cfg *Config, v6 bool) (int, error) {
 			{unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1, "IPV6_FREEBIND"},
 		}
 	}
-	err = attach(fd, dropAll) // nobody answers there
-	for _, o := range append(options, recvErr(v6), option{unix.SOL_SOCKET, unix.SO_RCVBUF, 0, "SO_RCVBUF"}) {
+	const forErrors = 1 << 16 // to queue some; nobody answers there
+	err = attach(fd, dropAll)
+	for _, o := range append(options, recvErr(v6), option{unix.SOL_SOCKET, unix.SO_RCVBUF, forErrors, "SO_RCVBUF"}) {
 		if err == nil {
 			err = o.set(fd)
 		}
