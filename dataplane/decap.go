@@ -18,7 +18,6 @@ func (w *worker) drainUnderlay(r encap.Receiver, failed bool) {
 		w.noteErrors(r)
 	}
 	w.reset()
-	w.train.Stop() // of another batch: its frame is no more
 	for i := range datagrams {
 		w.decap(&datagrams[i])
 	}
@@ -61,9 +60,6 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 	if r := encap.MergeECN(dg.TOS, dg.Proto, dg.Frame); r != drop.None {
 		return r
 	}
-	if w.follows(p, d, dg) {
-		return drop.None
-	}
 	eth, ok := header.ParseEthernet(dg.Frame)
 	if !ok {
 		return drop.InnerRunt
@@ -87,46 +83,7 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 	if out := d.fdb.Learn(src, f.from, w.now); out == fib.Moved || out == fib.Pinned {
 		w.sw.moves.note(d, src, f.from, out, w.now)
 	}
-	before := len(w.copies)
-	if r := w.forward(index, eth); r != drop.None {
-		return r
-	}
-	if len(w.copies) == before+1 && w.copies[before].frame == index && eth.Src() == src {
-		w.train.start(p, w.frame(index), w.copies[before].to)
-	}
-	return drop.None
-}
-
-// train is a run of segments of one flow from a peer, that go where the first went.
-type train struct {
-	offload.Train
-	peer   *peer
-	domain *domain
-	to     fib.Dest
-}
-
-// start begins a train with a frame that was bridged to one destination as it came.
-func (t *train) start(p *peer, f *frame, to fib.Dest) {
-	t.Stop()
-	if f.header == (offload.Header{}) {
-		t.peer, t.domain, t.to = p, f.domain, to
-		t.Start(f.bytes())
-	}
-}
-
-// follows forwards a frame that carries on the train: all that was looked at in the
-// first frame is the same in this one.
-func (w *worker) follows(p *peer, d *domain, dg *encap.Datagram) bool {
-	if w.train.peer != p || w.train.domain != d || !w.train.Follows(dg.Frame) {
-		return false
-	}
-	buf := dg.Buf[encap.Headroom-offload.HeaderLen:]
-	offload.Header{}.Put(buf)
-	w.frames = append(w.frames, frame{buf: buf, from: fib.PeerDest(uint16(p.id)), domain: d})
-	w.emit(uint16(len(w.frames)-1), w.train.to)
-	w.total.forwarded.Add(1)
-	w.total.copies.Add(1)
-	return true
+	return w.forward(index, eth)
 }
 
 // openBare takes IP without Ethernet: a packet for the router of a vrf. It gets

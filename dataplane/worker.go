@@ -61,7 +61,6 @@ type worker struct {
 	packets  []encap.Packet
 	origin   []uint16       // index in frames of each packet
 	merger   offload.Merger // of what leaves at ports
-	train    train          // of what came from peers
 	sender   *encap.Sender
 
 	receivers []encap.Receiver // of worker 0, where there is an underlay

@@ -97,15 +97,6 @@ func (m *Merger) Add(to uint16, buf []byte) bool {
 		m.push(to, buf)
 		return true
 	}
-	if at := m.opened - 1; at >= 0 { // mostly it carries on the flow before
-		it := &m.items[m.open[at]]
-		if p, ok := it.again(it.buf[HeaderLen:], frame); ok && it.to == to {
-			if s, ok := tcpSegment(frame, p); ok {
-				m.addTo(at, to, &s, buf)
-				return true
-			}
-		}
-	}
 	p, _, ok := ipPacket(frame)
 	if !ok || p.proto != header.ProtoTCP && !p.fragment { // another protocol: of no flow that grows
 		m.push(to, buf)
@@ -117,29 +108,23 @@ func (m *Merger) Add(to uint16, buf []byte) bool {
 		m.push(to, buf)
 		return true
 	}
-	m.addTo(m.find(to, &s), to, &s, buf)
-	return true
-}
-
-// addTo adds a segment of the flow whose item is at open[at], or of one that has
-// none where at is -1.
-func (m *Merger) addTo(at int, to uint16, s *segment, buf []byte) {
 	sound := ParseHeader(buf) == Header{} && s.plain()
-	if at >= 0 {
+	if at := m.find(to, &s); at >= 0 {
 		it := &m.items[m.open[at]]
-		if sound && it.fits(s) && s.checksumsOK() {
-			m.join(it, s)
+		if sound && it.fits(&s) && s.checksumsOK() {
+			m.join(it, &s)
 			if len(s.payload) < it.size || s.flags&header.TCPPsh != 0 {
 				m.end(at)
 			}
-			return
+			return true
 		}
 		m.end(at)
 	}
 	it := m.push(to, buf)
 	if sound && s.flags&header.TCPPsh == 0 && len(s.payload) >= minTCPSegment && s.checksumsOK() {
-		m.start(it, s)
+		m.start(it, &s)
 	}
+	return true
 }
 
 // Item returns item i, 0 to Len-1. Its Vector is valid until the next call of
