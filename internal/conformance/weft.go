@@ -90,6 +90,10 @@ func peerFence() []byte {
 	return from("2", gre("20006558 00000007", join(flood("02:00:00:00:00:f7"), make([]byte, len(fenceMark)+24))))[:20+8+14]
 }
 
+// announcing is for how long a port's addresses are announced to peers, three
+// times in 3 s, which no row asked for; and a second more.
+const announcing = 4 * time.Second
+
 // newWeft starts the switch under test. program is the weft binary, dir a short
 // path for its socket, state and log.
 func newWeft(l *lab.Lab, program, dir string) (s *system, err error) {
@@ -110,6 +114,7 @@ func newWeft(l *lab.Lab, program, dir string) (s *system, err error) {
 			return nil, err
 		}
 	}
+	time.Sleep(announcing)
 	return s, nil
 }
 
