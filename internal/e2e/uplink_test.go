@@ -283,12 +283,19 @@ func TestUplinkFollowsLink(t *testing.T) {
 	wait("link back", well)
 	meet(t, s.c1, m)
 	meet(t, &Container{NS: s.h1.NS, Addr: netip.MustParseAddr("10.1.0.1")}, s.c1)
-	if err := s.h1.Do(func() error { return exec.Command("ip", "link", "set", "eth0", "mtu", "1400").Run() }); err != nil {
-		t.Fatal(err)
+	setMTU := func(mtu string) {
+		t.Helper()
+		if err := s.h1.Do(func() error { return exec.Command("ip", "link", "set", "eth0", "mtu", mtu).Run() }); err != nil {
+			t.Fatal(err)
+		}
+		wait("MTU", func() bool { return strings.Contains(s.h1.Weft("uplink ls"), " "+mtu+" ") })
 	}
-	wait("MTU", func() bool { return strings.Contains(s.h1.Weft("uplink ls"), " 1400 ") })
+	setMTU("1400")
+	wait("MTU below that of the ports", func() bool { return strings.Contains(s.h1.CLI("status --check").err, "no more than 1400") })
 	move(t, s.c1, m, m.Addr, 1<<20)
 	move(t, m, s.c1, s.c1.Addr, 1<<20)
+	setMTU("1500")
+	wait("MTU back", well)
 	if err := s.h1.Do(func() error { return exec.Command("ip", "link", "set", "eth0", "address", "02:aa:00:00:00:07").Run() }); err != nil {
 		t.Fatal(err)
 	}
