@@ -1,8 +1,6 @@
 package encap_test
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -15,10 +13,17 @@ import (
 
 // TestNetnsShrink lowers the MTU behind a router: what the router says of a large
 // frame has the hello find what passes, long before it would look of its own accord.
-func TestNetnsShrink(t *testing.T) {
+func TestNetnsShrink(t *testing.T) { overBoth(t, testNetnsShrink) }
+
+func testNetnsShrink(t *testing.T, addrA, _ netip.Addr) {
+	behind, want := behind, 1360
+	if addrA.Is6() {
+		behind = behind6
+	}
 	for _, choice := range []encap.Choice{encap.ChooseGRE, encap.ChooseUDP} {
 		carrier := encap.Carrier(choice - encap.ChooseGRE)
 		t.Run(carrier.String(), func(t *testing.T) {
+			t.Parallel()
 			a, router, b := routed(t)
 			a.open(encap.Config{Local: []netip.Addr{addrA}}, encap.Peer{ID: 1, Addr: behind, Choice: choice})
 			b.open(encap.Config{Local: []netip.Addr{behind}}, encap.Peer{ID: 5, Addr: addrA, Choice: choice})
@@ -47,7 +52,7 @@ func TestNetnsShrink(t *testing.T) {
 			if err := router.Do(func() error {
 				link, err := netlink.LinkByName("r1")
 				if err == nil {
-					err = netlink.LinkSetMTU(link, 1300)
+					err = netlink.LinkSetMTU(link, 1399) // IPv6 wants 1280 at least
 				}
 				return err
 			}); err != nil {
@@ -56,17 +61,17 @@ func TestNetnsShrink(t *testing.T) {
 			start := time.Now()
 			until("found", 30*time.Second, func(p encap.Path) bool { return p.MTU != 0 }, func() { a.send(teb(1, frame(1400))) })
 			t.Logf("found %d after %v", a.u.Path(1).MTU, time.Since(start).Round(10*time.Millisecond))
-			if got := a.u.Path(1).MTU; got != 1280 {
-				t.Errorf("MTU %d, want 1280", got)
+			if got := a.u.Path(1).MTU; got != want {
+				t.Errorf("MTU %d, want %d", got, want)
 			}
 		})
 	}
 }
 
-// behind is b's address in routed.
-var behind = netip.MustParseAddr("10.0.1.2")
+// behind and behind6 are b's addresses in routed.
+var behind, behind6 = netip.MustParseAddr("10.0.1.2"), netip.MustParseAddr("2001:db8:1::2")
 
-// routed makes a, a router and b, whose address is behind.
+// routed makes a, a router and b, whose addresses are behind and behind6.
 func routed(t *testing.T) (a *host, router *lab.NS, b *host) {
 	t.Helper()
 	l := lab.ForTest(t)
@@ -77,23 +82,27 @@ func routed(t *testing.T) (a *host, router *lab.NS, b *host) {
 			t.Fatal(err)
 		}
 	}
-	end := func(i int, name, addr string) lab.End {
-		return lab.End{NS: ns[i], Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}}
+	end := func(i int, name, addr, addr6 string) lab.End {
+		return lab.End{NS: ns[i], Name: name, Addrs: []netip.Prefix{netip.MustParsePrefix(addr + "/24"), netip.MustParsePrefix(addr6 + "/64")}}
 	}
 	for _, ends := range [][2]lab.End{
-		{end(0, "under0", fmt.Sprintf("%v/24", addrA)), end(1, "r0", "10.0.0.254/24")},
-		{end(2, "under0", fmt.Sprintf("%v/24", behind)), end(1, "r1", "10.0.1.254/24")},
+		{end(0, "under0", addrA.String(), addrA6.String()), end(1, "r0", "10.0.0.254", "2001:db8::fe")},
+		{end(2, "under0", behind.String(), behind6.String()), end(1, "r1", "10.0.1.254", "2001:db8:1::fe")},
 	} {
 		if err := l.Link(ends[0], ends[1]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := ns[1].SetSysctl("ipv4/ip_forward", "1"); err != nil {
-		t.Fatal(err)
-	}
-	for i, via := range map[int]string{0: "10.0.0.254", 2: "10.0.1.254"} {
-		if _, err := ns[i].Output(context.Background(), "ip", "route", "add", "default", "via", via); err != nil {
+	for _, version := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if err := ns[1].SetSysctl(version, "1"); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for i, vias := range map[int][]string{0: {"10.0.0.254", "2001:db8::fe"}, 2: {"10.0.1.254", "2001:db8:1::fe"}} {
+		for _, via := range vias {
+			if _, err := ns[i].Output(t.Context(), "ip", "route", "add", "default", "via", via); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return &host{NS: ns[0], t: t}, ns[1], &host{NS: ns[2], t: t}

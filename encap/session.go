@@ -18,7 +18,9 @@ import (
 // Whoever sees the path can send again what passed there. So the clock of what
 // comes must have gone forward, by each carrier, since hellos by different ones
 // may overtake each other. And the nonce is a new one after a restart of the peer,
-// and after a long silence: what was seen before, by then nobody believes.
+// and after a long silence: what was seen before, by then nobody believes. A host
+// that was set back in time, as virtual machines are, learns from the peer what it
+// said already, and goes on from there.
 //
 // Every message tells, by carrier, how long ago the sender heard the receiver by
 // it. So each side knows of both directions, and chooses the carrier for its own.
@@ -49,7 +51,7 @@ const (
 	probeTries = 3                // rounds before a size counts as too large
 	probeEvery = time.Minute      // while the largest passes
 	probeAgain = 30 * time.Second // while it does not
-	probeDoubt = 5 * time.Second  // between searches, however often somebody claims that less passes
+	probeDoubt = 5 * time.Second  // between searches because somebody claims that less passes, however often
 	leastMTU   = 576              // what every path carries (RFC 791 section 3.1); what is less is not believed
 )
 
@@ -127,6 +129,7 @@ type line struct {
 	best    int // that passed in it
 	probed  time.Duration
 	probeAt time.Duration // when the next search begins
+	doubted time.Duration // for when a search was last set because of a claim
 }
 
 // sending is a message to be sent.
@@ -146,7 +149,7 @@ func newSession(now time.Duration, choice Choice, able [carriers]bool, boot, non
 	}
 	for c := range s.lines {
 		l := &s.lines[c]
-		l.heard, l.told, l.answered, l.probed, l.strange = never, never, never, never, never
+		l.heard, l.told, l.answered, l.probed, l.doubted, l.strange = never, never, never, never, never, never
 	}
 	s.begin(now)
 	return s
@@ -194,7 +197,10 @@ func (s *session) receive(now time.Duration, c Carrier, size int, m *hello) []se
 		s.meet(now, c, m)
 	}
 	l := &s.lines[c]
-	if !after(m.clock, l.clock) { // overtaken, or sent again by somebody
+	if !after(m.clock, l.clock) { // overtaken, sent again by somebody, or of a clock that was set back
+		if s.state == PathDown && now-max(s.since, s.renewed) > forgetAfter {
+			s.forget(now)
+		}
 		return nil
 	}
 	l.clock, l.heard = m.clock, now
@@ -226,6 +232,9 @@ func (s *session) verify(now time.Duration, m *hello) {
 	}
 	if !m.echoed { // it has not heard yet that we know it, and says nothing
 		return
+	}
+	if after(m.echoClock, s.clock) { // it heard what we have not said yet: this host was set back in time
+		s.clock = m.echoClock
 	}
 	s.measure(uint32(now/time.Microsecond) - m.echoClock - m.held)
 	for c := range s.lines {
@@ -285,6 +294,12 @@ func (s *session) renew(now time.Duration) {
 	s.nonce, s.renewed = nonce(), now
 }
 
+// forget has the peer prove anew that it is there.
+func (s *session) forget(now time.Duration) {
+	s.renew(now)
+	s.peerBoot, s.peerNonce = 0, 0
+}
+
 // meet begins with a peer that proved to be there, or started again. It has
 // heard us, and answers by the carrier by which it did.
 func (s *session) meet(now time.Duration, by Carrier, m *hello) {
@@ -296,7 +311,7 @@ func (s *session) meet(now time.Duration, by Carrier, m *hello) {
 	for c := range s.lines {
 		l := &s.lines[c]
 		*l = line{
-			heard: never, told: never, answered: l.answered, probed: never, probeAt: now, round: l.round,
+			heard: never, told: never, answered: l.answered, probed: never, doubted: never, probeAt: now, round: l.round,
 			clock: m.clock - uint32(overtaken/time.Microsecond), strange: l.strange,
 		}
 	}
@@ -335,12 +350,10 @@ func (l *line) tell(now time.Duration, active bool, h heardItem, linkMTU int) {
 	}
 	if l.rounds > 0 && h.there && h.round == l.round {
 		l.best = max(l.best, min(h.size, linkMTU))
-		if l.best > l.size { // better than thought, or the first
-			if l.best == linkMTU {
-				l.found(now, linkMTU)
-			} else if l.size > 0 {
-				l.size = l.best
-			}
+		if l.best == linkMTU { // there is no more to be found
+			l.found(now, linkMTU)
+		} else if l.size > 0 { // better than thought, perhaps
+			l.size = max(l.size, l.best)
 		}
 	}
 }
@@ -445,8 +458,7 @@ func (s *session) praise(best Carrier) string {
 func (s *session) tick(now time.Duration) (out []sending) {
 	s.judge(now)
 	if s.verified != never && now-max(s.verified, s.renewed) > renewAfter {
-		s.renew(now)
-		s.peerBoot, s.peerNonce = 0, 0 // to be met again
+		s.forget(now)
 	}
 	if now >= s.next || s.missing(now) && now-s.asked >= helloUrgent {
 		out = s.hellos(now)
@@ -532,12 +544,13 @@ func (s *session) probe(now time.Duration, c Carrier, out []sending) []sending {
 }
 
 // doubt takes the MTU that somebody claims the path has. It may be forged: what
-// passes is measured, not believed.
+// passes is measured, not believed. The first claim in probeDoubt has it measured
+// at once, even when it was just before.
 func (s *session) doubt(now time.Duration, mtu int) {
 	for c := range s.lines {
 		l := &s.lines[c]
-		if l.rounds == 0 && mtu < l.size {
-			l.probeAt = min(l.probeAt, max(now, l.probed+probeDoubt))
+		if at := max(now, l.doubted+probeDoubt); l.rounds == 0 && mtu < l.size && at < l.probeAt {
+			l.probeAt, l.doubted = at, at
 		}
 	}
 }

@@ -19,6 +19,7 @@ type testNet struct {
 	flight []inFlight
 	passes func(from int, c Carrier, size int) bool
 	sent   [2]int
+	skew   [2]time.Duration              // of a side's clock
 	slower func(c Carrier) time.Duration // what a carrier takes longer than delay, if set
 	each   func()                        // called every step, if set
 	took   func(to int, f *inFlight)     // called for whatever arrives, if set
@@ -49,7 +50,7 @@ func (n *testNet) start(i int, choice Choice) {
 func (n *testNet) send(from int, list []sending) {
 	for _, out := range list {
 		n.sent[from]++
-		m := n.side[from].message(n.now, out)
+		m := n.side[from].message(n.now+n.skew[from], out)
 		got, ok := parseHello(m.appendTo(nil))
 		if !ok {
 			n.t.Fatal("message does not parse")
@@ -74,7 +75,7 @@ func (n *testNet) run(d time.Duration) {
 		}
 		for i, s := range n.side {
 			if s != nil {
-				n.send(i, s.tick(n.now))
+				n.send(i, s.tick(n.now+n.skew[i]))
 			}
 		}
 		for { // answers to answers arrive within the step, too
@@ -90,7 +91,7 @@ func (n *testNet) run(d time.Duration) {
 				}
 				before := n.now
 				n.now = f.at
-				n.send(f.to, s.receive(f.at, f.c, f.size, &f.m))
+				n.send(f.to, s.receive(f.at+n.skew[f.to], f.c, f.size, &f.m))
 				n.now = before
 			}
 		}
@@ -295,15 +296,20 @@ func TestSessionSize(t *testing.T) {
 }
 
 // TestSessionDoubt tells a session that less passes: where that is so it finds out
-// within seconds; a lie costs two datagrams in five seconds, and nothing else.
+// within seconds, also right after it has looked of its own accord; a lie costs two
+// datagrams in five seconds, and nothing else.
 func TestSessionDoubt(t *testing.T) {
 	n := newTestNet(t)
 	limit := 1500
 	n.passes = func(_ int, _ Carrier, size int) bool { return size <= limit }
+	shrink := func(to int) {
+		n.t.Helper()
+		limit = 1300
+		n.side[0].doubt(n.now, 1300)
+		n.until(4*time.Second, fmt.Sprint(to), func() bool { return n.side[0].mtu() == to })
+	}
 	n.run(20 * time.Second)
-	limit = 1300
-	n.side[0].doubt(n.now, 1300)
-	n.until(4*time.Second, "1280", func() bool { return n.side[0].mtu() == 1280 })
+	shrink(1280)
 	n.sent[0] = 0
 	for range 200 { // what routers say of the probes is no news
 		n.side[0].doubt(n.now, 1300)
@@ -313,17 +319,32 @@ func TestSessionDoubt(t *testing.T) {
 		t.Errorf("%d messages in 10 s after claims that are known", n.sent[0])
 	}
 
+	limit = 1500
+	l := &n.side[0].lines[n.side[0].active]
+	n.until(time.Minute, "all", func() bool { return l.size == 1500 })
+	last := l.probed
+	n.until(2*probeEvery, "looked at again", func() bool { return l.probed > last && l.rounds == 0 })
+	shrink(1280)
+
 	n = newTestNet(t)
 	n.run(20 * time.Second)
 	n.sent[0] = 0
+	searches, rounds := 0, [carriers]uint16{n.side[0].lines[0].round, n.side[0].lines[1].round}
 	for range 20000 {
 		n.side[0].doubt(n.now, 68)
 		n.run(5 * time.Millisecond)
-		for _, l := range n.side[0].lines {
+		for c, l := range n.side[0].lines {
 			if l.size != 1500 || n.side[0].mtu() != 0 {
 				t.Fatalf("a lie was believed: %s", n.side[0])
 			}
+			if l.round != rounds[c] {
+				searches++
+			}
+			rounds[c] = l.round
 		}
+	}
+	if searches < carriers*19 || searches > carriers*(21+2) { // one in 5 s for lies, one in a minute anyway
+		t.Errorf("%d searches in 100 s of lies", searches)
 	}
 	if n.sent[0] > 2*(2*carriers*20)+2*111 { // a search by each carrier in 5 s, and hellos, of 100 s
 		t.Errorf("%d messages in 100 s of lies", n.sent[0])
