@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/safchain/ethtool"
@@ -18,9 +19,10 @@ import (
 // Frames written to an egress TAP leave by the uplink as they are, past routing,
 // neighbours, IPsec and the firewall of the host. So a peer gets this carrier only
 // while all of these have nothing to do with its datagrams: the host's routes lead
-// there by an Ethernet link (egressFinder), and rules let raw sockets send (proof).
+// there by an Ethernet link (egressFinder), and rules let sockets send (proof).
 // The kernel says when any of it may have changed, and then all is looked at anew;
-// whatever does not hold makes the peer's packets go by raw socket again.
+// whatever does not hold makes the peer's packets go by raw socket again. Rules that
+// change (egressRules) are tried by a hello meanwhile.
 
 const (
 	egressEvery  = 2 * time.Second        // between looks when nothing happens
@@ -42,7 +44,7 @@ type egress struct {
 	lost  atomic.Uint64         // frames that were dropped behind the TAPs; read by anyone
 	down  atomic.Pointer[error] // why no peer can have it; nil: nothing is in the way. Read by anyone
 	kick  chan struct{}         // something may have changed
-	rules atomic.Bool           // firewall rules may have changed
+	rules egressRules           // of the host's firewall
 	stop  chan struct{}         // closed by close
 	ended sync.WaitGroup
 	links *netlink.Handle
@@ -116,6 +118,7 @@ func (e *egress) work() error {
 		return err
 	}
 	defer closeEvents()
+	e.rules.stale.Store(true)
 	e.down.Store(nil)
 	for {
 		again := time.NewTimer(e.lookAtAll())
@@ -163,12 +166,17 @@ func (e *egress) follow() (end func(), err error) {
 		sockets = append(sockets, s)
 		readers.Go(func() { // ends when end closes the socket
 			for {
-				_, _, err := s.Receive()
+				messages, _, err := s.Receive()
 				if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
 					return
 				}
-				if source.firewall {
-					e.rules.Store(true)
+				if source.firewall && err == nil {
+					e.ruled(messages)
+					continue
+				}
+				if source.firewall { // some events were missed
+					e.rules.stale.Store(true)
+					e.try()
 				}
 				e.look()
 			}
@@ -177,22 +185,49 @@ func (e *egress) follow() (end func(), err error) {
 	return end, nil
 }
 
+// ruled takes what the kernel says of the firewall.
+func (e *egress) ruled(messages []syscall.NetlinkMessage) {
+	list, try := e.rules.event(messages)
+	if try {
+		e.try()
+	}
+	if list {
+		e.look()
+	}
+}
+
+// try finds out whether the host's firewall still lets sockets send: the hello
+// sends, or, where there is none, whoever has something for a peer.
+func (e *egress) try() {
+	if h := e.u.hello.Load(); h != nil {
+		h.try()
+		return
+	}
+	for _, p := range e.u.peers.Load().byAddr {
+		p.proof.sent.Store(false)
+	}
+	e.look()
+}
+
 // lookAtAll looks at every peer, and returns how long that is good for.
 func (e *egress) lookAtAll() time.Duration {
-	rules := e.rules.Swap(false)
 	f := &egressFinder{egress: e}
+	changed, err := e.rules.list()
+	if err != nil {
+		e.u.log.Warn("firewall cannot be looked at", "err", err)
+	}
+	if changed || err != nil {
+		e.try()
+	}
 	type found struct {
 		path *egressPath
 		err  error
 	}
 	all := map[Peer]found{}
-	changed := false
+	changed = false
 	for _, p := range e.u.peers.Load().numbered {
 		if p == nil {
 			continue
-		}
-		if rules {
-			p.proof.sent.Store(false)
 		}
 		path, err := f.find(p)
 		if err == nil && !p.proof.sent.Load() {

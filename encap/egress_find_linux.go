@@ -174,6 +174,8 @@ func (f *egressFinder) suits(l netlink.Link) error {
 		return fmt.Errorf("uplink %s is no Ethernet link", a.Name)
 	case a.Flags&net.FlagUp == 0:
 		return fmt.Errorf("uplink %s is down", a.Name)
+	case f.rules.egress[a.Name] != "": // what tc redirects passes it by (nf_skip_egress in net/core/dev.c)
+		return fmt.Errorf("nftables table %s has a chain for what leaves by uplink %s", f.rules.egress[a.Name], a.Name)
 	}
 	// To the kernel the tunnel says that it is of UDP. That does not matter where
 	// the kernel cuts; of hardware nobody knows.

@@ -316,8 +316,11 @@ func TestNetnsEgressOrder(t *testing.T) {
 	h, super, _ := tcpSuper(t, 20000, 1380)
 	small, s, carriers := frame(100), a.u.NewSender(), map[string]int{}
 	for round := range uint32(60) {
-		if round%12 == 0 {
-			a.shell("nft add table ip t; nft delete table ip t")
+		switch round % 12 {
+		case 0:
+			a.shell("ip xfrm policy add dst 203.0.113.1 dir out tmpl proto esp mode transport")
+		case 6:
+			a.shell("ip xfrm policy flush")
 		}
 		name, _ := a.u.Accel(1)
 		carriers[name]++

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	mathrand "math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ const (
 	helloQueue = 1024                   // hellos that wait to be looked at; more are dropped
 	helloGrain = 25 * time.Millisecond  // sendings that are due together are sent together
 	helloDoubt = 200 * time.Millisecond // between readings of ICMP errors, at least
+	helloTry   = 500 * time.Millisecond // between trials of the host's firewall, at least
 	helloLate  = 500 * time.Millisecond // that the goroutine may be late; beyond, the clock of the hello stands still
 )
 
@@ -39,6 +41,8 @@ type helloer struct {
 	last  time.Time     // when the goroutine was last there
 
 	errorsAt time.Duration // when ICMP errors were read
+	tried    time.Duration // when the firewall was
+	trying   atomic.Bool   // it is to be tried again; set by anyone
 
 	heard chan heardHello
 	poke  chan struct{} // the peers are others
@@ -120,6 +124,14 @@ func (h *helloer) changed() {
 	}
 }
 
+// try has a hello sent to each peer that is reached past the host's firewall, through
+// it: see proof. Any goroutine; however often, it costs next to nothing.
+func (h *helloer) try() {
+	if !h.trying.Swap(true) {
+		h.changed()
+	}
+}
+
 // end stops the goroutine and waits for it.
 func (h *helloer) end() {
 	if h != nil {
@@ -165,13 +177,23 @@ func (h *helloer) round() time.Duration {
 		h.errorsAt = now
 		h.readErrors()
 	}
+	try := now-h.tried >= helloTry && h.trying.Swap(false)
+	if try {
+		h.tried = now
+	}
 	for _, s := range h.sessions {
 		if claimed := s.way.doubt.Swap(0); claimed != 0 {
 			s.doubt(now, int(claimed)-1)
 		}
+		if try && s.peer.egress != nil {
+			h.send(s, now, []sending{{carrier: s.active, echo: s.peerNonce}})
+		}
 		h.send(s, now, s.tick(now))
 		h.publish(s, real, now)
 		next = min(next, s.due(now))
+	}
+	if h.trying.Load() {
+		next = min(next, h.tried+helloTry)
 	}
 	wait := (next - now + helloGrain).Truncate(helloGrain)
 	h.last = real.Add(wait)
@@ -298,13 +320,18 @@ func (u *Underlay) sendHello(p *peer, c Carrier, space []byte, m *hello, size in
 		return
 	}
 	e.putOuter(space, end)
-	if sendOne(f.sockets.Send, space[:end], &p.dest) {
+	switch sendOne(f.sockets.Send, space[:end], &p.dest) {
+	case 0:
 		p.proof.sent.Store(true)
+	case unix.EPERM: // the host's firewall
+		if p.proof.sent.Swap(false) {
+			u.egress.look()
+		}
 	}
 }
 
-// sendOne sends a datagram without waiting, and reports whether the kernel took it.
-func sendOne(fd int, b []byte, dest *sockaddr) bool {
+// sendOne sends a datagram without waiting, and returns what the kernel said.
+func sendOne(fd int, b []byte, dest *sockaddr) unix.Errno {
 	var iov unix.Iovec
 	iov.Base = &b[0]
 	iov.SetLen(len(b))
@@ -316,5 +343,5 @@ func sendOne(fd int, b []byte, dest *sockaddr) bool {
 	if errno != 0 {
 		_, errno = sendmmsg(fd, m[:]) // an ICMP error may have been pending: it is gone now
 	}
-	return errno == 0
+	return errno
 }

@@ -32,8 +32,8 @@ type rawCarrier struct {
 
 // proof says whether the host lets datagrams to a peer pass: a raw socket's go
 // through the rules that the host has for what it sends (netfilter's output and
-// postrouting), and an error tells when they do not. Written by workers and the hello, and read
-// and reset by the one who looks for faster ways.
+// postrouting), and an error tells when they do not. Written by workers and the
+// hello, which takes it back too, and read by the one who looks for faster ways.
 type proof struct{ sent atomic.Bool }
 
 func newRawCarrier(u *Underlay) *rawCarrier {
