@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -288,30 +289,41 @@ func TestContainerReplacedNetns(t *testing.T) {
 	reach(t, b, now.Addresses[0].Addr())
 }
 
-// A process that ends takes its port with it, for good.
+// A process that ends takes its port with it, for good, also while its parent has
+// not waited for it.
 func TestProcessNetns(t *testing.T) {
-	l := lab.ForTest(t)
-	holder := containerNetns(t, l, "a")
-	cmd := exec.Command("sleep", "60")
-	p, err := holder.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	c := hostNetns(t, dir, "blue=10.32.0.0/24")
-	target := fmt.Sprintf("pid:%d", p.PID())
-	got := attachNetns(t, c, ask(t, "blue", target))
-	if want := fmt.Sprintf("pid-%d", p.PID()); got.Name != want || c.endpointList()[0].Life.StartTime == 0 {
-		t.Errorf("got %+v", got)
-	}
-	attachNetns(t, c, ask(t, "blue", target))
-	if err := holder.Remove(); err != nil { // the process alone holds the namespace now
-		t.Fatal(err)
-	}
-	p.Kill()
-	eventually(t, "the port is forgotten", func() bool { return len(c.Ports()) == 0 })
-	if _, err := c.Attach(ask(t, "blue", target)); err == nil {
-		t.Error("attached to a process that ended")
+	for _, waited := range []bool{true, false} {
+		t.Run(fmt.Sprint("waited for ", waited), func(t *testing.T) {
+			l := lab.ForTest(t)
+			holder := containerNetns(t, l, "a")
+			cmd := exec.Command("sleep", "60")
+			if err := holder.Do(cmd.Start); err != nil {
+				t.Fatal(err)
+			}
+			wait := sync.OnceFunc(func() { _ = cmd.Wait() })
+			defer wait()
+			defer func() { _ = cmd.Process.Kill() }()
+			c := hostNetns(t, t.TempDir(), "blue=10.32.0.0/24")
+			target := fmt.Sprintf("pid:%d", cmd.Process.Pid)
+			got := attachNetns(t, c, ask(t, "blue", target))
+			if want := fmt.Sprintf("pid-%d", cmd.Process.Pid); got.Name != want || c.endpointList()[0].Life.StartTime == 0 {
+				t.Errorf("got %+v", got)
+			}
+			attachNetns(t, c, ask(t, "blue", target))
+			if err := holder.Remove(); err != nil { // the process alone holds the namespace now
+				t.Fatal(err)
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if waited {
+				wait()
+			}
+			eventually(t, "the port is forgotten", func() bool { return len(c.Ports()) == 0 })
+			if _, err := c.Attach(ask(t, "blue", target)); err == nil {
+				t.Error("attached to a process that ended")
+			}
+		})
 	}
 }
 

@@ -426,9 +426,10 @@ func wantError(t testing.TB, err error, words ...string) {
 // eventually waits until f holds.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
+	const limit = time.Minute // the kernel takes namespaces down one after the other, of the whole machine
+	for deadline := time.Now().Add(limit); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }
