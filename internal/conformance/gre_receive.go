@@ -164,6 +164,8 @@ func greReceive() section {
 	add("G45", "GRE in GRE: the inner one is payload", from("2", gre("20006558 00000007", nested)), ok)
 	padded := eth("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:f7", 0x0800, join(ip4{src: "10.7.0.77", dst: "10.7.0.255"}.with(udp(hello)), make([]byte, 40)))
 	add("G46", "bytes behind the inner IP packet", from("2", gre("20006558 00000007", padded)), ok)
+	add("N01", "NVGRE, virtual subnet 7, flow 1: no key of a network (RFC 7637)", from("2", gre("20006558 00000701", inner)), "drop gre_key")
+	add("N01", "NVGRE with a checksum, which RFC 7637 forbids", from("2", summed("a0006558", "00000701", inner)), "drop gre_key")
 	s.rows = append(s.rows, flips(good)...)
 	s.absent = []absent{
 		{"G09", "checksum demanded and absent", "no option demands checksums"},
