@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"weft/internal/spec"
@@ -261,9 +262,41 @@ func (c *Controller) lookAtContainers(ctx context.Context) {
 		}
 	}
 	c.mu.RUnlock()
-	for _, ep := range list {
-		c.lookAtContainer(ctx, ep)
+	// One may have the name that another had, or each the other's: those wait until
+	// the others are in line, then under their ids.
+	for try := range 3 {
+		list = slices.DeleteFunc(list, func(ep *endpoint) bool {
+			err := c.lookAtContainer(ctx, ep)
+			if try < 2 && errors.Is(err, errNameKept) {
+				if try == 0 || c.nameByID(ep) == nil {
+					return false
+				}
+			}
+			if err != nil {
+				c.notAttached(ep, err)
+			}
+			return true
+		})
 	}
+}
+
+// nameByID gives a port the id of its container for a name.
+func (c *Controller) nameByID(ep *endpoint) error {
+	end, err := c.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	if c.endpoints[ep.key()] != ep { // detached meanwhile
+		return nil
+	}
+	id := ep.target.container
+	return c.rename(ep, dockerTarget(id, id, ep.target.pid))
+}
+
+// notAttached says that a container was not brought in line.
+func (c *Controller) notAttached(ep *endpoint, err error) {
+	c.log.Error("container was not attached again", "network", ep.Network, "port", ep.Target, "err", err)
 }
 
 // containerChanged brings a container in line of which Docker says that
@@ -278,14 +311,16 @@ func (c *Controller) containerChanged(ctx context.Context, id, name string) {
 	}
 	c.mu.RUnlock()
 	for _, ep := range list {
-		c.lookAtContainer(ctx, ep)
+		if err := c.lookAtContainer(ctx, ep); err != nil {
+			c.notAttached(ep, err)
+		}
 	}
 	c.fillVacancies(ctx, name)
 }
 
 // lookAtContainer does what the state of a container asks for: its endpoint is
 // attached, down, or gone.
-func (c *Controller) lookAtContainer(ctx context.Context, ep *endpoint) {
+func (c *Controller) lookAtContainer(ctx context.Context, ep *endpoint) error {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	c.mu.RLock()
@@ -293,11 +328,10 @@ func (c *Controller) lookAtContainer(ctx context.Context, ep *endpoint) {
 	c.mu.RUnlock()
 	found, err := c.find(ctx, id, name)
 	if ctx.Err() != nil { // closing
-		return
+		return nil
 	}
 	if err != nil && !errors.Is(err, ErrNoContainer) {
-		c.log.Error("docker does not say how a container is", "port", ep.Target, "err", err)
-		return
+		return fmt.Errorf("ask Docker how it is: %w", err)
 	}
 	var t target
 	var ns tap.Namespace
@@ -307,22 +341,24 @@ func (c *Controller) lookAtContainer(ctx context.Context, ep *endpoint) {
 	}
 	end, closing := c.begin()
 	if closing != nil {
-		return
+		return nil
 	}
 	defer end()
 	if c.endpoints[ep.key()] != ep || ep.target.container != id { // it was detached, or attached anew
-		return
+		return nil
 	}
 	switch {
 	case err != nil:
 		c.containerRemoved(ep)
 	case found.PID == 0:
 		c.containerStopped(ep, fmt.Sprintf("its container does not run (%s)", found.State))
+		return c.rename(ep, dockerTarget(found.Name, found.ID, 0))
 	case unfit != nil:
 		c.containerStopped(ep, unfit.Error())
 	default:
-		c.containerRuns(ep, t, ns)
+		return c.containerRuns(ep, t, ns)
 	}
+	return nil
 }
 
 // find returns the container with the id; where it is gone, the one that has its
@@ -342,25 +378,29 @@ func (c *Controller) find(ctx context.Context, id, name string) (Container, erro
 
 // containerRuns attaches ep again, unless it is. t is where the container is now,
 // under a new name perhaps.
-func (c *Controller) containerRuns(ep *endpoint, t target, ns tap.Namespace) {
-	if err := c.attachThere(c.networks[ep.Network], ep, t, ns); err != nil {
+func (c *Controller) containerRuns(ep *endpoint, t target, ns tap.Namespace) error {
+	err := c.attachThere(c.networks[ep.Network], ep, t, ns)
+	if err != nil {
 		c.locked(func() {
 			if ep.dev == nil {
 				ep.down = err.Error()
 			}
 		})
-		c.log.Error("container was not attached again", "network", ep.Network, "port", ep.Target, "err", err)
 	}
+	return err
 }
 
-// rename gives ep, and the static entries of the FDB that lead to it, the name
-// that its container has now.
+// errNameKept says that another endpoint has the name that a container has now.
+var errNameKept = errors.New("a port of the network has that name already")
+
+// rename gives ep, and the static entries of the FDB and the published ports that
+// lead to it, the name that its container has now.
 func (c *Controller) rename(ep *endpoint, t target) error {
 	if ep.target.key == t.key { // always, where it is no Docker container
 		return nil
 	}
 	if c.endpoints[endpointKey{ep.Network, t.key}] != nil {
-		return fmt.Errorf("%s is attached to the network already", t.text)
+		return fmt.Errorf("%s: %w", t.text, errNameKept)
 	}
 	was, wasAt, statics := ep.Target, ep.target, c.statics
 	renamed := make([]staticRecord, len(statics))
@@ -370,10 +410,20 @@ func (c *Controller) rename(ep *endpoint, t target) error {
 		}
 		renamed[i] = s
 	}
+	var led []*published
+	for _, p := range c.published {
+		if p.Network == ep.Network && p.target.key == wasAt.key {
+			led = append(led, p)
+		}
+	}
 	set := func(text string, at target, list []staticRecord) {
 		delete(c.endpoints, ep.key())
 		ep.Target, ep.target, c.statics = text, at, list
 		c.endpoints[ep.key()] = ep
+		for _, p := range led {
+			p.Target, p.target = text, at
+		}
+		c.published = sortPublished(slices.Clone(c.published))
 	}
 	at := dockerTarget(t.dockerName(), wasAt.container, wasAt.pid)
 	if err := c.commit(func() { set(t.text, at, renamed) }, func() { set(was, wasAt, statics) }); err != nil {

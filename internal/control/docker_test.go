@@ -198,6 +198,17 @@ func TestDockerFollows(t *testing.T) {
 	if got := onePort(c); fmt.Sprint(got) != fmt.Sprint(want) || c.statics[0].Target != "docker:shop" {
 		t.Errorf("renamed: got %+v, %+v, want %+v", got, c.statics, want)
 	}
+	web.Name = "idle" // also while it is stopped
+	web = d.stop(web)
+	if p := onePort(c); p.Up || p.Name != "idle" {
+		t.Errorf("renamed while stopped: got %+v", p)
+	}
+	web.Name = "shop"
+	web = d.set(web, true)
+	d.say(web)
+	if got := onePort(c); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("back: got %+v, want %+v", got, want)
+	}
 
 	d.remove(web)
 	if got := c.Ports(); len(got) != 0 || len(c.statics) != 0 || len(c.state().Endpoints) != 0 {
@@ -209,6 +220,50 @@ func TestDockerFollows(t *testing.T) {
 	}
 	if err := c.Detach("blue", "bbbb"); err != nil || len(c.Ports()) != 0 {
 		t.Errorf("detach by id: %v, left %+v", err, c.Ports())
+	}
+}
+
+// Published ports follow a container that is renamed, and not its name, also where
+// another takes that, and while the switch is down.
+func TestDockerRenamePublished(t *testing.T) {
+	r := newExposed(t)
+	d := newFakeDocker(r)
+	c := r.open("network blue=10.32.0.0/24,gateway=10.32.0.1")
+	old, young := d.run("aaaa1111", "web"), d.run("bbbb2222", "next")
+	r.attach(c, ask(t, "blue", "web", "10.32.0.7/24"))
+	r.attach(c, ask(t, "blue", "next", "10.32.0.8/24"))
+	d.watched()
+	if _, err := c.Publish(spec.Publish{Network: "blue", Target: "docker:web", Port: 8080, To: 80}); err != nil {
+		t.Fatal(err)
+	}
+	leads := func(what, target string) {
+		t.Helper()
+		got := c.Published()
+		if len(got) != 1 || got[0].Target != target || got[0].Problem != "" || r.host.plan.Published[0].Target.String() != "10.32.0.7" || r.host.plan.Published[0].Comment != "blue "+target {
+			t.Errorf("%s: published is %+v, rules %+v, want %s without a problem", what, got, r.host.plan.Published, target)
+		}
+		if s := c.state().Published; len(s) != 1 || s[0].Publish.Target != target {
+			t.Errorf("%s: the state has %+v", what, s)
+		}
+	}
+	rename := func(c Container, name string) Container {
+		c.Name = name
+		d.say(d.set(c, false))
+		return c
+	}
+	old = rename(old, "former")
+	leads("renamed", "docker:former")
+	rename(young, "web")
+	leads("another has its name", "docker:former")
+	r.close(c)
+	rename(old, "web") // each other's, in one step
+	rename(young, "former")
+	c = r.open("network blue=10.32.0.0/24,gateway=10.32.0.1")
+	d.watched()
+	eventually(t, "the names are Docker's", func() bool { return c.Published()[0].Target == "docker:web" })
+	leads("renamed meanwhile", "docker:web")
+	if err := c.Unpublish("blue", "docker:web", "8080:80"); err != nil || len(c.Published()) > 0 {
+		t.Errorf("unpublish by the new name: %v, left %+v", err, c.Published())
 	}
 }
 

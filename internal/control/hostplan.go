@@ -37,6 +37,7 @@ type hostFaults struct {
 	repaired string // what others had changed; shown for repairShown
 	at       time.Time
 	barred   []hostnet.Barred
+	barredAt time.Time // since when there are some
 	overlaps []string
 }
 
@@ -185,6 +186,9 @@ func (c *Controller) hostPlan() (p hostnet.Plan, overlaps []string) {
 // held. Former values of what it changes are on the disk before.
 func (c *Controller) bringHost() error {
 	_, err := c.setHost(func(p hostnet.Plan) ([]string, error) { return nil, c.host.Apply(p) })
+	if err == nil {
+		c.lookAtFirewalls()
+	}
 	return err
 }
 
@@ -283,14 +287,27 @@ func (c *Controller) lookAtHost() {
 	if len(changed) > 0 {
 		c.noteRepair(strings.Join(changed, ", "))
 	}
+	if err == nil {
+		c.lookAtFirewalls()
+	}
+}
+
+// lookAtFirewalls finds the firewalls of others that are in the way.
+func (c *Controller) lookAtFirewalls() {
 	var barred []hostnet.Barred
-	if plan, _ := c.hostPlan(); len(plan.Links) > 0 && err == nil {
-		barred, err = c.host.Barred(plan)
-		if err != nil {
+	if plan, _ := c.hostPlan(); len(plan.Links) > 0 {
+		var err error
+		if barred, err = c.host.Barred(plan); err != nil {
 			c.log.Error("firewalls of the host cannot be read", "err", err)
 		}
 	}
-	c.locked(func() { c.faults.host.barred = barred })
+	c.locked(func() {
+		f := &c.faults.host
+		if len(f.barred) == 0 {
+			f.barredAt = time.Now()
+		}
+		f.barred = barred
+	})
 }
 
 // noteRepair notes what was found changed.
@@ -312,7 +329,7 @@ func (c *Controller) degradedHost(add addDegraded) {
 		add(f.at, "host", "somebody changed %s, and weft put it back: change it by weft, or weft hide the network first", f.repaired)
 	}
 	for _, b := range f.barred {
-		add(c.started, "firewall "+b.Chain, "it drops what containers and the world send each other: %s", b.Cure)
+		add(f.barredAt, "firewall "+b.Chain, "it drops what containers and the world send each other: let it pass with %s", b.Cure)
 	}
 	for _, text := range f.overlaps {
 		add(c.started, "host", "%s", text)

@@ -25,11 +25,18 @@ type dockerHost struct {
 func newDockerHost(t *testing.T, l *lab.Lab, name string) *dockerHost {
 	t.Helper()
 	h := newHost(t, l, name)
+	return h.withDocker(t, func(dir string) (*dockerd.Engine, error) { return dockerd.Start(t.Context(), h.NS, dir) })
+}
+
+// withDocker starts an engine beside h's switch, which must not run yet where it is
+// to know of it.
+func (h *Host) withDocker(t *testing.T, start func(dir string) (*dockerd.Engine, error)) *dockerHost {
+	t.Helper()
 	dir, err := os.MkdirTemp(scratch, "d")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := dockerd.Start(t.Context(), h.NS, dir)
+	e, err := start(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,10 +227,22 @@ func TestDocker(t *testing.T) {
 	})
 	t.Run("renamed", func(t *testing.T) {
 		h1.t = t
+		h1.Weft("publish net1 web 8080:7777")
 		h1.docker("rename web shop")
 		h1.up("shop")
 		h1.docker("restart -t 0 shop")
 		h1.attachedAgain("shop", web)
+		h1.docker("exec -d shop nc -ll -p 7777 -e /bin/echo hello")
+		h1.until(func() string {
+			if got := told(h1.NS, "127.0.0.1", "8080"); got != "hello\n" {
+				return "the published port of a container that was renamed says " + got
+			}
+			return ""
+		})
+		if out := h1.Weft("publish ls"); !strings.Contains(out, "docker:shop") || strings.Contains(out, "not attached") {
+			t.Errorf("published: %s", out)
+		}
+		h1.Weft("unpublish net1 shop")
 	})
 	t.Run("removed and made anew", func(t *testing.T) {
 		h1.t, h2.t = t, t

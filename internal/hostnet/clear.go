@@ -29,7 +29,7 @@ func (h *Host) Clear(list []Sysctl) (removed []string, err error) {
 		removed = append(removed, "nftables table inet "+tableName)
 	}
 	h.step("docker")
-	edited, err := setDocker(nil)
+	edited, err := h.setDocker(nil)
 	if edited {
 		removed = append(removed, "rules in chain "+dockerChain)
 	}

@@ -2,7 +2,6 @@ package hostnet
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
@@ -24,11 +23,19 @@ var firewalls = []*nftables.Table{
 }
 
 // setDocker lets what comes from and goes to links pass Docker's rules, where
-// there are any: two rules for each link. Rules for other links are removed.
-func setDocker(links []string) (edited bool, err error) {
+// there are any: two rules for each link. Rules for other links are removed. edited
+// says that rules were not as they should have been: in a chain that was not there
+// the last time, as before Docker's start, none should have been.
+func (h *Host) setDocker(links []string) (edited bool, err error) {
 	c, err := connect()
 	if err != nil {
 		return false, refused("open nftables", err)
+	}
+	there := map[string]bool{}
+	defer func() { h.docker = there }()
+	note := func(chain string, added, removed bool) {
+		there[chain] = true
+		edited = edited || removed || added && h.docker[chain]
 	}
 	for _, t := range firewalls {
 		chain, err := findChain(c, t, dockerChain)
@@ -38,21 +45,20 @@ func setDocker(links []string) (edited bool, err error) {
 		if chain == nil {
 			continue
 		}
-		changed, err := setDockerIn(c, t, chain, links)
-		edited = edited || changed
+		added, removed, err := setDockerIn(c, t, chain, links)
+		note(familyNames[t.Family], added, removed)
 		if err != nil {
 			return edited, err
 		}
 	}
-	changed, err := setDockerLegacy(links)
-	return edited || changed, err
+	return edited, setDockerLegacy(links, note)
 }
 
 // setDockerIn does so in one table, in one step.
-func setDockerIn(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, links []string) (edited bool, err error) {
+func setDockerIn(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, links []string) (added, removed bool, err error) {
 	rules, err := c.GetRules(t, chain)
 	if err != nil {
-		return false, refused("list chain "+dockerChain, err)
+		return false, false, refused("list chain "+dockerChain, err)
 	}
 	missing := map[string]expr.MetaKey{}
 	for _, l := range links {
@@ -72,9 +78,9 @@ func setDockerIn(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, lin
 			continue
 		}
 		if err := c.DelRule(r); err != nil {
-			return false, refused("remove a rule from chain "+dockerChain, err)
+			return false, false, refused("remove a rule from chain "+dockerChain, err)
 		}
-		edited = true
+		removed = true
 	}
 	for _, l := range slices.Backward(links) {
 		for _, what := range []string{"out " + l, "in " + l} {
@@ -86,16 +92,16 @@ func setDockerIn(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, lin
 				Table: t, Chain: chain, Exprs: slices.Concat(name(key, expr.CmpOpEq, l), []expr.Any{&expr.Counter{}}, verdict(expr.VerdictAccept)),
 				UserData: userdata.AppendString(nil, userdata.TypeComment, tag),
 			})
-			edited = true
+			added = true
 		}
 	}
-	if !edited {
-		return false, nil
+	if !added && !removed {
+		return false, false, nil
 	}
 	if err := c.Flush(); err != nil {
-		return false, refused("set rules in chain "+dockerChain, err)
+		return false, false, refused("set rules in chain "+dockerChain, err)
 	}
-	return true, nil
+	return added, removed, nil
 }
 
 // acceptsLink returns the link whose packets a rule accepts, coming in or going
@@ -135,75 +141,4 @@ func findChain(c *nftables.Conn, t *nftables.Table, name string) (*nftables.Chai
 		}
 	}
 	return nil, nil
-}
-
-// Barred is a firewall that drops what would pass between containers and the
-// world, and what to do about it.
-type Barred struct{ Chain, Cure string }
-
-// Barred returns the firewalls of others that drop what they do not know and
-// have no place for weft's rules. One that accepts each link by a rule of its own
-// chain is none.
-func (h *Host) Barred(p Plan) ([]Barred, error) {
-	c, err := connect()
-	if err != nil {
-		return nil, refused("open nftables", err)
-	}
-	is4, is6 := p.families()
-	chains, err := c.ListChains()
-	if err != nil {
-		return nil, refused("list the chains of nftables", err)
-	}
-	var list []Barred
-	for _, ch := range chains {
-		if ch.Type != nftables.ChainTypeFilter || ch.Hooknum == nil || *ch.Hooknum != *nftables.ChainHookForward || ch.Policy == nil || *ch.Policy != nftables.ChainPolicyDrop {
-			continue
-		}
-		family := familyNames[ch.Table.Family]
-		if family == "" || family == "ip" && !is4 || family == "ip6" && !is6 || ch.Table.Name == tableName {
-			continue
-		}
-		if ch.Table.Name == "filter" && family != "inet" {
-			if docker, err := findChain(c, ch.Table, dockerChain); err != nil || docker != nil {
-				continue
-			}
-		}
-		rules, err := c.GetRules(ch.Table, ch)
-		if err != nil {
-			return nil, refused("list the rules of nftables", err)
-		}
-		at := fmt.Sprintf("%s %s %s", family, ch.Table.Name, ch.Name)
-		if cure := missingAccepts(at, p.linkNames(), rules); cure != "" {
-			list = append(list, Barred{at, cure})
-		}
-	}
-	return list, nil
-}
-
-var familyNames = map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6", nftables.TableFamilyINet: "inet"}
-
-// missingAccepts returns the command that lets links pass the chain at; empty
-// where they do.
-func missingAccepts(at string, links []string, rules []*nftables.Rule) string {
-	accepted := map[string]bool{}
-	for _, r := range rules {
-		if key, link := acceptsLink(r); link != "" {
-			accepted[fmt.Sprint(key, link)] = true
-		}
-	}
-	var b bytes.Buffer
-	for _, l := range links {
-		for _, dir := range []struct {
-			key  expr.MetaKey
-			word string
-		}{{expr.MetaKeyIIFNAME, "iifname"}, {expr.MetaKeyOIFNAME, "oifname"}} {
-			if !accepted[fmt.Sprint(dir.key, l)] {
-				fmt.Fprintf(&b, "; insert rule %s %s %s accept", at, dir.word, l)
-			}
-		}
-	}
-	if b.Len() == 0 {
-		return ""
-	}
-	return "nft '" + b.String()[2:] + "'"
 }

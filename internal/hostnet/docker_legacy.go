@@ -16,42 +16,51 @@ import (
 // own program speaks to that (iptables-legacy(8)), and it is run only where the
 // kernel says that such a table is in use.
 
-// legacies are the programs, and where the kernel lists the tables of each.
-var legacies = []struct{ program, tables string }{
-	{"iptables-legacy", "/proc/self/net/ip_tables_names"},
-	{"ip6tables-legacy", "/proc/self/net/ip6_tables_names"},
+// legacy is a program of the older iptables, and where the kernel lists its tables.
+type legacy struct{ program, family, tables string }
+
+var legacies = []legacy{
+	{"iptables-legacy", "ip", "/proc/self/net/ip_tables_names"},
+	{"ip6tables-legacy", "ip6", "/proc/self/net/ip6_tables_names"},
+}
+
+// inUse reports whether its table filter is there.
+func (l legacy) inUse() bool {
+	tables, err := os.ReadFile(threadPath(l.tables))
+	return err == nil && slices.Contains(strings.Fields(string(tables)), "filter")
 }
 
 // legacyTimeout is how long the program may wait for its lock.
 const legacyTimeout = 5 * time.Second
 
-// setDockerLegacy is setDocker for the older iptables.
-func setDockerLegacy(links []string) (edited bool, err error) {
+// setDockerLegacy is setDocker for the older iptables. What it does in a chain is
+// told to note.
+func setDockerLegacy(links []string, note func(chain string, added, removed bool)) error {
 	for _, l := range legacies {
-		tables, err := os.ReadFile(threadPath(l.tables))
-		if err != nil || !slices.Contains(strings.Fields(string(tables)), "filter") {
+		if !l.inUse() {
 			continue
 		}
-		changed, err := setChainLegacy(l.program, links)
-		edited = edited || changed
+		rules, err := runLegacy(l.program, "-S", dockerChain)
+		if errors.As(err, new(*exec.ExitError)) || errors.Is(err, exec.ErrNotFound) {
+			continue // no such chain, or nobody here manages that table
+		}
 		if err != nil {
-			return edited, err
+			return err
+		}
+		added, removed, err := setChainLegacy(l.program, rules, links)
+		note(l.program, added, removed)
+		if err != nil {
+			return err
 		}
 	}
-	return edited, nil
+	return nil
 }
 
 // threadPath names what the network namespace of the calling thread has.
 func threadPath(path string) string { return strings.Replace(path, "/self/", "/thread-self/", 1) }
 
-func setChainLegacy(program string, links []string) (edited bool, err error) {
-	rules, err := runLegacy(program, "-S", dockerChain)
-	if errors.As(err, new(*exec.ExitError)) || errors.Is(err, exec.ErrNotFound) {
-		return false, nil // no such chain, or nobody here manages that table
-	}
-	if err != nil {
-		return false, err
-	}
+// setChainLegacy brings the rules of the chain, as listed, in line.
+func setChainLegacy(program, rules string, links []string) (added, removed bool, err error) {
 	missing := map[string]bool{}
 	for _, l := range links {
 		missing[legacyRule("-i", l)], missing[legacyRule("-o", l)] = true, true
@@ -66,17 +75,17 @@ func setChainLegacy(program string, links []string) (edited bool, err error) {
 			continue
 		}
 		if _, err := runLegacy(program, append([]string{"-D", dockerChain}, strings.Fields(rule)...)...); err != nil {
-			return edited, err
+			return added, removed, err
 		}
-		edited = true
+		removed = true
 	}
 	for rule := range missing {
 		if _, err := runLegacy(program, append([]string{"-I", dockerChain}, strings.Fields(rule)...)...); err != nil {
-			return edited, err
+			return added, removed, err
 		}
-		edited = true
+		added = true
 	}
-	return edited, nil
+	return added, removed, nil
 }
 
 // legacyRule is a rule as the program lists it.

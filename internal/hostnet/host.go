@@ -13,6 +13,8 @@ var errReadOnly = syscall.EROFS
 // One goroutine at a time uses it; it holds no descriptor between calls.
 type Host struct {
 	seen      string            // the rules as the kernel listed them after they were set; empty: not yet
+	apart     string            // the interfaces between which those rules let nothing pass
+	docker    map[string]bool   // Docker's chains that were there the last time
 	onStep    func(what string) // told before each change; nil: nobody
 	oldKernel bool              // as if the kernel had no force_forwarding; for tests
 }
@@ -67,7 +69,7 @@ func (h *Host) bring(p Plan, set bool) (changed []string, err error) {
 		return changed, err
 	}
 	h.step("docker")
-	edited, err = setDocker(p.linkNames())
+	edited, err = h.setDocker(p.linkNames())
 	if edited {
 		changed = append(changed, "rules in chain "+dockerChain)
 	}

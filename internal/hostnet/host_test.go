@@ -256,6 +256,36 @@ func TestRepairNetns(t *testing.T) {
 	}
 }
 
+// Somebody makes the whole host forward while a network is exposed, as Docker does at
+// its start: what kept the host's links apart goes, and forwarding stays on.
+func TestRouterMeanwhileNetns(t *testing.T) {
+	p := newPlace(t)
+	plan := blue()
+	for _, l := range plan.Links {
+		p.link(l)
+	}
+	plan = p.apply(plan)
+	const apart = "as before weft"
+	if rules := p.run("nft list table inet weft"); !strings.Contains(rules, apart) {
+		t.Fatalf("nothing keeps the links apart:\n%s", rules)
+	}
+	p.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	p.do(func() error {
+		repaired, err := p.h.Check(plan)
+		if len(repaired) > 0 {
+			t.Errorf("repaired %q", repaired)
+		}
+		return err
+	})
+	if rules := p.run("nft list table inet weft"); strings.Contains(rules, apart) {
+		t.Errorf("the links of a router are kept apart:\n%s", rules)
+	}
+	p.release(plan)
+	if got := p.run("sysctl -n net.ipv4.conf.eth0.forwarding net.ipv6.conf.eth0.forwarding"); got != "1\n1\n" {
+		t.Errorf("after release eth0 forwards %q, want as the host does", got)
+	}
+}
+
 // A crash before any step leaves a host that the same plan, or none, brings to
 // the same end.
 func TestCrashNetns(t *testing.T) {
@@ -350,37 +380,6 @@ func TestLegacyNetns(t *testing.T) {
 	p.release(plan)
 	if now := p.run("iptables-legacy -w -S"); now != was {
 		t.Errorf("release: the rules are\n%s\nand were\n%s", now, was)
-	}
-}
-
-func TestBarredNetns(t *testing.T) {
-	p := newPlace(t)
-	plan := blue()
-	barred := func() (list []Barred) {
-		p.do(func() (err error) { list, err = p.h.Barred(plan); return err })
-		return list
-	}
-	if got := barred(); len(got) > 0 {
-		t.Errorf("a host without rules: %v", got)
-	}
-	p.run(`nft 'add table inet fw; add chain inet fw pass { type filter hook forward priority 0; policy drop; }' && iptables -w -P FORWARD DROP`)
-	got := barred()
-	if len(got) != 2 {
-		t.Fatalf("got %v, want two firewalls", got)
-	}
-	for _, b := range got {
-		p.run(b.Cure)
-	}
-	if got := barred(); len(got) > 0 {
-		t.Errorf("after the cures: %v", got)
-	}
-	p.run("iptables -w -F FORWARD")
-	if got := barred(); len(got) != 1 || got[0].Chain != "ip filter FORWARD" {
-		t.Errorf("after a flush: %v", got)
-	}
-	p.run("iptables -w -N DOCKER-USER")
-	if got := barred(); len(got) > 0 {
-		t.Errorf("with Docker's chain: %v", got)
 	}
 }
 

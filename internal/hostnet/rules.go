@@ -63,8 +63,15 @@ func (h *Host) setTable(p Plan) error {
 	if err := c.Flush(); err != nil {
 		return refused("set the rules of nftables", err)
 	}
+	h.apart = keptApart(p)
 	h.seen, err = listTable(c)
 	return err
+}
+
+// keptApart names the interfaces between which nothing is forwarded. Others may
+// switch forwarding on for all of the host meanwhile, as Docker does.
+func keptApart(p Plan) string {
+	return fmt.Sprint(opened("ipv4", p.Sysctls), opened("ipv6", p.Sysctls))
 }
 
 // removeTable removes the table, where there is one.
@@ -100,11 +107,12 @@ func (h *Host) checkTable(p Plan) (edited bool, err error) {
 		return false, refused("open nftables", err)
 	}
 	now, err := listTable(c)
-	if err != nil || now == h.seen && (now != "" || len(p.Links) == 0) {
+	same := now == h.seen && (now != "" || len(p.Links) == 0)
+	if err != nil || same && (now == "" || h.apart == keptApart(p)) {
 		return false, err
 	}
-	known := h.seen != ""
-	return known, h.setTable(p)
+	edited = h.seen != "" && !same
+	return edited, h.setTable(p)
 }
 
 // listTable returns all that is in the table, but for numbers that change with
@@ -172,7 +180,7 @@ func (h *Host) addChains(c *nftables.Conn, t *nftables.Table, p Plan) {
 		family string
 		proto  byte
 	}{{"ipv4", unix.NFPROTO_IPV4}, {"ipv6", unix.NFPROTO_IPV6}} {
-		if names := h.opened(v.family, p.Sysctls); len(names) > 0 {
+		if names := opened(v.family, p.Sysctls); len(names) > 0 {
 			from, to := nameSet(c, t, names), nameSet(c, t, names) // the kernel binds such a set to one place
 			add(fwd, "as before weft", nfproto(v.proto), inSet(expr.MetaKeyIIFNAME, from, false), inSet(expr.MetaKeyOIFNAME, to, false), verdict(expr.VerdictDrop))
 		}

@@ -118,11 +118,22 @@ func forwardsAll(family string) bool {
 	return err == nil && v == "1"
 }
 
+// isRouter reports whether s lets an interface forward on a host that others made
+// forward everywhere.
+func isRouter(s Sysctl, list []Sysctl) bool {
+	family, rest, _ := strings.Cut(s.Key, "/")
+	return strings.HasSuffix(rest, "/forwarding") && routesAnyway(family, list)
+}
+
+// routesAnyway reports whether others made the host forward everywhere.
+func routesAnyway(family string, list []Sysctl) bool {
+	return forwardsAll(family) && !slices.ContainsFunc(list, func(s Sysctl) bool { return s.Key == family+"/conf/all/forwarding" })
+}
+
 // opened returns the interfaces of a family on which forwarding is on because of
 // list, and the host does not forward everywhere by the will of others.
-func (h *Host) opened(family string, list []Sysctl) (names []string) {
-	all := slices.ContainsFunc(list, func(s Sysctl) bool { return s.Key == family+"/conf/all/forwarding" })
-	if forwardsAll(family) && !all {
+func opened(family string, list []Sysctl) (names []string) {
+	if routesAnyway(family, list) {
 		return nil
 	}
 	for _, s := range list {
@@ -154,12 +165,13 @@ func setSysctls(list []Sysctl) (changed []string, err error) {
 	return changed, nil
 }
 
-// Release puts the former values back, where nobody has written others since.
+// Release puts the former values back, where nobody has written others since,
+// nor made the whole host forward, as Docker does: that wrote the same value.
 // Interfaces that are gone are passed over. It may be called again after a crash.
 func (h *Host) Release(list []Sysctl) error {
 	var ours []Sysctl
 	for _, s := range list {
-		if now, err := readSysctl(s.Key); err == nil && now == s.Want {
+		if now, err := readSysctl(s.Key); err == nil && now == s.Want && !isRouter(s, list) {
 			ours = append(ours, s)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 const Image = "busybox"
 
 // applets are the commands that Image has.
-var applets = []string{"sh", "sleep", "ping", "ip", "nc", "cat"}
+var applets = []string{"sh", "sleep", "ping", "ip", "nc", "cat", "httpd", "wget", "echo"}
 
 // shell hides the engine's places that no option moves behind empty ones.
 const shell = `mkdir -p /etc/docker && mount -t tmpfs weft /etc/docker && mkdir -p /run/docker && mount -t tmpfs weft /run/docker && exec dockerd "$@"`
@@ -40,6 +40,7 @@ type Engine struct {
 	ns     *lab.NS
 	dir    string
 	parent string // control group
+	tables string // the program that sets its rules; empty: it has neither rules nor a bridge
 	proc   *lab.Proc
 }
 
@@ -47,7 +48,17 @@ type Engine struct {
 // exist and have a short path, since sockets live in it. It ends with Close; when
 // the calling process dies, the engine dies with it, its containers do not.
 func Start(ctx context.Context, ns *lab.NS, dir string) (*Engine, error) {
-	e := &Engine{ns: ns, dir: dir, parent: "/" + ns.Name()}
+	return start(ctx, &Engine{ns: ns, dir: dir, parent: "/" + ns.Name()})
+}
+
+// StartBridged is Start for an engine as it is out of the box: with docker0, rules
+// that drop what it does not know, and forwarding on. The rules are set by tables:
+// iptables-nft or iptables-legacy.
+func StartBridged(ctx context.Context, ns *lab.NS, dir, tables string) (*Engine, error) {
+	return start(ctx, &Engine{ns: ns, dir: dir, parent: "/" + ns.Name(), tables: tables})
+}
+
+func start(ctx context.Context, e *Engine) (*Engine, error) {
 	if err := e.Restart(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -69,11 +80,20 @@ func (e *Engine) Restart(ctx context.Context) error {
 		return fmt.Errorf("start Docker: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command("sh", "-c", shell, "dockerd",
+	args := []string{
+		"-c", shell, "dockerd",
 		"--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", e.Host(),
-		"--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
-		"--cgroup-parent", e.parent, "--log-level", "warn")
-	cmd.Stdout, cmd.Stderr = log, log
+		"--storage-driver", "vfs", "--cgroup-parent", e.parent, "--log-level", "warn",
+	}
+	path, err := e.setTables()
+	if err != nil {
+		return fmt.Errorf("start Docker: %w", err)
+	}
+	if e.tables == "" {
+		args = append(args, "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false")
+	}
+	cmd := exec.Command("sh", args...)
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, append(os.Environ(), "PATH="+path)
 	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	if e.proc, err = e.ns.Start(cmd); err != nil {
 		return fmt.Errorf("start Docker: %w", err)
@@ -92,6 +112,26 @@ func (e *Engine) Restart(ctx context.Context) error {
 			return fmt.Errorf("start Docker: %w", err)
 		}
 	}
+}
+
+// setTables makes the program of e what iptables means to the engine, and returns
+// the PATH in which that is so.
+func (e *Engine) setTables() (string, error) {
+	path := os.Getenv("PATH")
+	if e.tables == "" {
+		return path, nil
+	}
+	program, err := exec.LookPath(e.tables)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(e.path("bin"), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(program, e.path("bin/iptables")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return e.path("bin") + ":" + path, nil
 }
 
 // Host returns what DOCKER_HOST is to be for this engine.
