@@ -40,14 +40,10 @@ func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
 	if dryRun || p.t.empty(c) && host.empty() && maps.Equal(p.up, c.uplinks) {
 		return got, nil
 	}
-	rejoin := c.partUplinks(p.up)
-	if err := c.carryOutAll(p.t, host); err != nil {
-		rejoin()
+	if err := c.carryOutAll(p.t, host, p.up); err != nil {
 		return spec.Applied{}, Cured(fmt.Errorf("apply %s: nothing is changed: %w", cfg.File, err))
 	}
-	if err := c.joinUplinks(p.up); err != nil {
-		return spec.Applied{}, Cured(fmt.Errorf("apply %s: all but the uplinks is done: %w", cfg.File, err))
-	}
+	c.locked(func() { c.faults.apply = nil })
 	c.followDocker()
 	for _, d := range got.Differences {
 		c.log.Info("applied", "file", cfg.File, "change", d.String())

@@ -58,22 +58,22 @@ func (p *applying) planUplink(u spec.Uplink) error {
 	return nil
 }
 
-// partUplinks lets go of the uplinks that shall not be any more, and forgets them.
-// The answer takes that back.
-func (c *Controller) partUplinks(next map[uplinkKey]*uplink) (undo func()) {
-	was := c.uplinks
-	left := maps.Clone(was)
-	for key, u := range was {
+// partUplinks lets go of the uplinks that are not among next, and forgets them.
+func (c *Controller) partUplinks(next map[uplinkKey]*uplink) {
+	left := maps.Clone(c.uplinks)
+	for key, u := range c.uplinks {
 		if next[key] != u {
 			c.disconnectUplink(u, "it is being removed")
 			delete(left, key)
 		}
 	}
 	c.locked(func() { c.uplinks = left })
-	return func() {
-		c.locked(func() { c.uplinks = was })
-		c.followUplinks()
-	}
+}
+
+// rejoinUplinks makes was the uplinks again.
+func (c *Controller) rejoinUplinks(was map[uplinkKey]*uplink) {
+	c.locked(func() { c.uplinks = was })
+	c.followUplinks()
 }
 
 // joinUplinks makes next the uplinks. One whose link cannot be attached is down,

@@ -80,18 +80,19 @@ type Controller struct {
 	// holds that may read them without mu. mu is never held over anything slow.
 	mu sync.RWMutex
 	desired
-	domains   map[string]domain // what the switch knows of the networks, by name
-	endpoints map[endpointKey]*endpoint
-	uplinks   map[uplinkKey]*uplink
-	statics   []staticRecord
-	leaving   []endpointRecord // whose TAPs are being removed
-	published []*published     // sorted
-	links     linkMTUs         // as last seen
-	linksAt   time.Time        // since when they are that
-	unused    []routeKey       // routes that cannot be followed, sorted
-	faults    faults
-	lostGone  uint64 // what the kernel dropped at ports that are gone
-	silent    bool   // closing: nothing is announced any more
+	domains     map[string]domain // what the switch knows of the networks, by name
+	endpoints   map[endpointKey]*endpoint
+	uplinks     map[uplinkKey]*uplink
+	statics     []staticRecord
+	leaving     []endpointRecord // whose TAPs are being removed
+	beforeApply string           // the host before the apply that is under way, as a file for it; empty: none is
+	published   []*published     // sorted
+	links       linkMTUs         // as last seen
+	linksAt     time.Time        // since when they are that
+	unused      []routeKey       // routes that cannot be followed, sorted
+	faults      faults
+	lostGone    uint64 // what the kernel dropped at ports that are gone
+	silent      bool   // closing: nothing is announced any more
 }
 
 // linkMTUs are the MTUs of the underlay's links: of that with the first local
@@ -188,7 +189,7 @@ func (c *Controller) start() (err error) {
 	if err != nil {
 		return err
 	}
-	c.desired, c.uplinks, c.statics = m.desired, m.uplinks, old.Static
+	c.desired, c.uplinks, c.statics, c.beforeApply = m.desired, m.uplinks, old.Static, old.BeforeApply
 	c.lookAtLink()
 	c.under.StartHello() // before the first peer is heard: its hello is no drop
 	if err := c.publish(); err != nil {
@@ -208,6 +209,7 @@ func (c *Controller) start() (err error) {
 		c.log.Error("state was not written", "err", err)
 	}
 	c.tidy()
+	c.restoreFormer()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
 	c.running.Go(c.watchLinks) // ends with done
@@ -357,7 +359,7 @@ func (c *Controller) save() error {
 
 // state returns what is to outlive the daemon, in an order that depends on nothing else.
 func (c *Controller) state() *state {
-	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Uplinks: []uplinkRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving, Published: []publishRecord{}}
+	s := &state{Networks: []networkRecord{}, Peers: []peerRecord{}, Uplinks: []uplinkRecord{}, Endpoints: []endpointRecord{}, Static: orEmpty(c.statics), Leaving: c.leaving, BeforeApply: c.beforeApply, Published: []publishRecord{}}
 	for _, name := range sortedKeys(c.networks) {
 		s.Networks = append(s.Networks, networkRecord{c.networks[name].Network, c.networks[name].origin})
 	}

@@ -31,6 +31,7 @@ type faults struct {
 	dockerSince time.Time
 	host        hostFaults
 	declared    error // why not all that is declared is exposed or published
+	apply       error // why an apply that was cut short could not be taken back
 
 	troubles map[string]trouble // that the switch found, by what and why
 }
@@ -177,6 +178,9 @@ func (c *Controller) degradedDaemon(add addDegraded) {
 	}
 	if f.save != nil {
 		add(f.saveSince, "state file", "the last change would be lost by a restart: %v", f.save)
+	}
+	if f.apply != nil {
+		add(c.started, "apply", "%v", f.apply)
 	}
 	if f.noLocal != "" {
 		add(f.noLocalSince, "underlay", "no interface has the local address %s: give it back, or start with another --local", f.noLocal)

@@ -13,31 +13,50 @@ import (
 func (c *Controller) Export() spec.Config {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
+	return c.export(byAPI, declared)
+}
+
+// export returns what is of certain origins. mu is held, or change.
+func (c *Controller) export(origins ...string) spec.Config {
 	cfg := spec.Config{}
+	from := func(origin string) bool { return slices.Contains(origins, origin) }
+	holds := map[string]bool{} // networks under which something stands
+	for _, ep := range c.hostPlaces() {
+		if !ep.Host.ForPublish && from(ep.Host.Origin) {
+			cfg.Exposed = append(cfg.Exposed, ep.exposure())
+			holds[ep.Network] = true
+		}
+	}
+	for _, p := range c.published {
+		if from(p.origin) {
+			cfg.Published = append(cfg.Published, p.Publish)
+			holds[p.Network] = true
+		}
+	}
 	for _, name := range sortedKeys(c.networks) {
-		cfg.Networks = append(cfg.Networks, unsettle(c.networks[name].Network))
+		if n := c.networks[name]; from(n.origin) || n.kept || holds[name] {
+			cfg.Networks = append(cfg.Networks, unsettle(n.Network))
+		}
 	}
 	for _, name := range sortedKeys(c.desired.peers) {
-		cfg.Peers = append(cfg.Peers, c.desired.peers[name].Peer)
+		if p := c.desired.peers[name]; from(p.origin) {
+			cfg.Peers = append(cfg.Peers, p.Peer)
+		}
 	}
 	for _, r := range c.routeList() {
-		cfg.Routes = append(cfg.Routes, r.Route)
+		if from(r.origin) {
+			cfg.Routes = append(cfg.Routes, r.Route)
+		}
 	}
 	for _, ep := range c.endpointList() {
 		if n := c.networks[ep.Network]; n != nil && ep.Host == nil {
 			cfg.Attachments = append(cfg.Attachments, exportPort(n, ep))
 		}
 	}
-	for _, ep := range c.hostPlaces() {
-		if !ep.Host.ForPublish {
-			cfg.Exposed = append(cfg.Exposed, ep.exposure())
-		}
-	}
-	for _, p := range c.published {
-		cfg.Published = append(cfg.Published, p.Publish)
-	}
 	for _, u := range c.uplinkList() {
-		cfg.Uplinks = append(cfg.Uplinks, u.Uplink)
+		if from(u.origin) {
+			cfg.Uplinks = append(cfg.Uplinks, u.Uplink)
+		}
 	}
 	for _, s := range c.statics {
 		cfg.FDB = append(cfg.FDB, spec.Static{Network: s.Network, MAC: s.MAC.String(), To: s.to()})

@@ -22,7 +22,6 @@ type fakeHost struct {
 	steps   int // that were taken
 	crashAt int // 0: never; else nothing is changed from this step on
 	crashed bool
-	onCrash func() // nil: nothing
 }
 
 var errCrashed = errors.New("crashed")
@@ -30,10 +29,8 @@ var errCrashed = errors.New("crashed")
 // crash counts a step that changes something, and reports whether the process is
 // dead by then.
 func (h *fakeHost) crash(string) bool {
-	if h.steps++; h.crashAt > 0 && h.steps >= h.crashAt && !h.crashed {
-		h.crashed = true
-		h.onCrash()
-	}
+	h.steps++
+	h.crashed = h.crashed || h.crashAt > 0 && h.steps >= h.crashAt
 	return h.crashed
 }
 
@@ -72,6 +69,9 @@ func (h *fakeHost) Apply(p hostnet.Plan) error {
 }
 
 func (h *fakeHost) Check(p hostnet.Plan) ([]string, error) {
+	if h.crashed {
+		return nil, errCrashed
+	}
 	if h.fail != nil {
 		return nil, h.fail
 	}
@@ -94,6 +94,9 @@ func (h *fakeHost) Release(list []hostnet.Sysctl) error {
 }
 
 func (h *fakeHost) Clear(list []hostnet.Sysctl) (removed []string, err error) {
+	if h.crash("clear") {
+		return nil, errCrashed
+	}
 	if len(h.plan.Links) > 0 {
 		removed = append(removed, "the plan")
 	}

@@ -317,26 +317,37 @@ func (c *Controller) Unpublish(network, targetText, ports string) error {
 	return nil
 }
 
-// unpublish removes p: the rules, the sockets, the record, and the host's place
-// that was made for it.
+// unpublish removes p: the rules, the record, the host's place that was made for it,
+// and the sockets, which hold the ports for p until nothing can fail any more.
 func (c *Controller) unpublish(p *published) error {
-	c.locked(func() { p.leaving = true })
-	if err := c.bringHost(); err != nil {
-		c.locked(func() { p.leaving = false })
-		return both(err, c.bringHost())
+	list := c.published
+	back := func() {
+		p.leaving = false
+		c.published = list
 	}
-	err := p.free()
-	c.forgetPublished(p)
-	err = both(both(err, c.save()), c.hideUnused())
+	c.locked(func() { p.leaving = true })
+	err := c.bringHost()
+	if err == nil {
+		err = c.commit(func() { c.published = without(list, p) }, func() {})
+	}
+	if err == nil {
+		err = c.hideUnused()
+	}
+	if err != nil {
+		return both(err, both(c.commit(back, func() {}), c.bringHost()))
+	}
 	c.log.Info("ports no longer published", "network", p.Network, "port", p.Target, "ports", p.Ports())
-	return err
+	return p.free()
+}
+
+// without returns list without p.
+func without(list []*published, p *published) []*published {
+	return slices.DeleteFunc(slices.Clone(list), func(q *published) bool { return q == p })
 }
 
 // forgetPublished takes p out of the maps.
 func (c *Controller) forgetPublished(p *published) {
-	c.locked(func() {
-		c.published = slices.DeleteFunc(slices.Clone(c.published), func(q *published) bool { return q == p })
-	})
+	c.locked(func() { c.published = without(c.published, p) })
 }
 
 // hideUnused takes away the places that published ports needed and none needs

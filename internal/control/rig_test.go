@@ -156,6 +156,9 @@ func (r *rig) system() system {
 
 // change does what tap.Change does: from names what goes.
 func (r *rig) change(ns tap.Namespace, from, to tap.Config) error {
+	if r.host.crash("change") {
+		return errCrashed
+	}
 	f, err := r.lookup(ns, to.IfName)
 	if err != nil {
 		return err
@@ -278,6 +281,9 @@ func (r *rig) remove(d *tap.Device) error {
 }
 
 func (r *rig) removeIn(ns tap.Namespace, ifName string) error {
+	if r.host.crash("remove") {
+		return errCrashed
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.containers[ns.Path]; c != nil && c.ns == ns {
@@ -334,6 +340,12 @@ func (r *rig) tryOpen(declare ...string) (*Controller, error) {
 	c, err := open(Options{Config: cfg, Source: "weft.yaml", Log: slog.New(slog.NewTextHandler(&r.log, nil)), Docker: r.docker}, r.system())
 	if err == nil {
 		r.t.Cleanup(func() { r.close(c) })
+		c.store.onWrite = func() error {
+			if r.host.crash("write") {
+				return errCrashed
+			}
+			return nil
+		}
 	}
 	return c, err
 }

@@ -27,9 +27,10 @@ import (
 //	3  leaving, and former of endpoints; routes by next hop; Docker containers
 //	4  uplinks; isolated ports; host, published, and the host's own endpoints
 //	5  routes_file, routes_gone; mac_limit and storm of endpoints
+//	6  before_apply
 //
 // What is missing in an older one reads as empty, which is what it means.
-const stateVersion = 5
+const stateVersion = 6
 
 // oldestState is the first version that is still read.
 const oldestState = 1
@@ -53,6 +54,8 @@ type state struct {
 	Leaving   []endpointRecord `json:"leaving,omitempty"` // whose TAPs are being removed
 	Published []publishRecord  `json:"published"`
 	Host      hostRecord       `json:"host"`
+
+	BeforeApply string `json:"before_apply,omitempty"` // the host that a start makes again; empty: the rest is whole
 
 	routes []routeRecord // as read
 	file   routeTable    // as read, where there is a file of routes: all
@@ -173,6 +176,8 @@ type store struct {
 	dir  string
 	last [sha256.Size]byte // of what is on disk
 
+	onWrite func() error // asked before each write, whose error ends it; nil: nobody. For tests
+
 	badRoutes error // why load could not use the file of routes, and went without
 }
 
@@ -243,6 +248,11 @@ func (s *store) save(st *state) error {
 	sum := sha256.Sum256(b)
 	if sum == s.last {
 		return nil
+	}
+	if s.onWrite != nil {
+		if err := s.onWrite(); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil { // somebody removed it
 		return fmt.Errorf("write state: %w: make %s a writable directory", err, s.dir)

@@ -53,7 +53,8 @@ func sampleState() *state {
 		Published: []publishRecord{{Origin: byAPI, Publish: spec.Publish{
 			Network: "blue", Target: "pid:4711", Host: netip.MustParseAddr("192.0.2.1"), Port: 2222, Count: 1, To: 22, Proto: "tcp",
 		}}},
-		Host: hostRecord{BootID: "a3c1", Sysctls: []hostnet.Sysctl{{Key: "ipv4/conf/eth0/forwarding", Was: "0", Want: "1"}}},
+		Host:        hostRecord{BootID: "a3c1", Sysctls: []hostnet.Sysctl{{Key: "ipv4/conf/eth0/forwarding", Was: "0", Want: "1"}}},
+		BeforeApply: "networks: []\n",
 	}
 }
 
@@ -89,7 +90,7 @@ func TestStateOlderVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, routes := range map[string]bool{"state-v1.golden.json": false, "state-v2.golden.json": true, "state-v4.golden.json": true} {
+	for file, routes := range map[string]bool{"state-v1.golden.json": false, "state-v2.golden.json": true, "state-v4.golden.json": true, "state-v5.golden.json": true} {
 		t.Run(file, func(t *testing.T) {
 			old, err := os.ReadFile(filepath.Join("testdata", file))
 			if err != nil {
@@ -109,7 +110,7 @@ func TestStateOlderVersions(t *testing.T) {
 				}
 				got.routes = sampleState().routes
 			}
-			got.Uplinks = sampleState().Uplinks
+			got.Uplinks, got.BeforeApply = sampleState().Uplinks, sampleState().BeforeApply
 			got.Endpoints[0].MACLimit, got.Endpoints[0].Storm = new(int), new(int)
 			got.Leaving, got.Endpoints[0].Former = sampleState().Leaving, sampleState().Endpoints[0].Former
 			got.Published, got.Host, got.Endpoints = sampleState().Published, sampleState().Host, append(got.Endpoints[:1], sampleState().Endpoints[1:]...)
