@@ -261,6 +261,7 @@ func TestDockerRenamePublished(t *testing.T) {
 	c = r.open("network blue=10.32.0.0/24,gateway=10.32.0.1")
 	d.watched()
 	eventually(t, "the names are Docker's", func() bool { return c.Published()[0].Target == "docker:web" })
+	c.look() // waits for the end of what renamed it
 	leads("renamed meanwhile", "docker:web")
 	if err := c.Unpublish("blue", "docker:web", "8080:80"); err != nil || len(c.Published()) > 0 {
 		t.Errorf("unpublish by the new name: %v, left %+v", err, c.Published())
