@@ -14,7 +14,7 @@ const maxAnnounced = 4096
 // announced is a frame that control wants flooded.
 type announced struct {
 	port PortID
-	buf  []byte // virtio header, then the frame
+	buf  []byte // room for a tag, virtio header, then the frame
 	far  bool   // to uplinks and peers alone
 }
 
@@ -35,8 +35,8 @@ func (s *Switch) announce(id PortID, f []byte, far bool) error {
 	if _, ok := header.ParseEthernet(f); !ok || len(f) > offload.MaxFrame {
 		return fmt.Errorf("announce: frame of %d bytes", len(f))
 	}
-	buf := make([]byte, offload.HeaderLen+len(f))
-	copy(buf[offload.HeaderLen:], f)
+	buf := make([]byte, tagRoom+offload.HeaderLen+len(f))
+	copy(buf[tagRoom+offload.HeaderLen:], f)
 	w := s.workers[0]
 	w.mu.Lock()
 	full := len(w.announce) >= maxAnnounced
@@ -63,9 +63,11 @@ func (w *worker) sendAnnounced() {
 			continue
 		}
 		w.reset()
-		w.frames = append(w.frames, frame{
-			buf: a.buf, from: fib.PortDest(uint16(p.id)), domain: w.snap.domain(p.domain), generated: true,
-		})
+		f := frame{buf: a.buf[tagRoom:], from: fib.PortDest(uint16(p.id)), domain: w.snap.domain(p.domain), generated: true}
+		if f.domain.vid != 0 {
+			f.wide, f.tci = a.buf, f.domain.vid
+		}
+		w.frames = append(w.frames, f)
 		send := w.flood
 		if a.far {
 			send = w.floodFar

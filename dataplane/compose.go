@@ -25,7 +25,11 @@ func (w *worker) frame(index uint16) *frame {
 // compose makes a frame of n bytes, zero, and a zero virtio header. It is valid
 // until the next batch or the next compose, emitted or not.
 func (w *worker) compose(n int, d *domain) (index uint16, b []byte) {
-	size := offload.HeaderLen + n
+	lead := 0
+	if d != nil && d.vid != 0 {
+		lead = tagRoom
+	}
+	size := lead + offload.HeaderLen + n
 	if len(w.made) == maxMade || w.composed+size > len(w.space) {
 		w.flush()
 		w.made, w.composed = w.made[:0], 0
@@ -33,8 +37,12 @@ func (w *worker) compose(n int, d *domain) (index uint16, b []byte) {
 	buf := w.space[w.composed : w.composed+size : w.composed+size]
 	clear(buf)
 	w.composed += (size + 7) &^ 7
-	w.made = append(w.made, frame{buf: buf, domain: d, generated: true})
-	return uint16(len(w.made)-1) | made, buf[offload.HeaderLen:]
+	m := frame{buf: buf[lead:], domain: d, generated: true}
+	if lead > 0 {
+		m.wide, m.tci = buf, d.vid
+	}
+	w.made = append(w.made, m)
+	return uint16(len(w.made)-1) | made, m.bytes()
 }
 
 // reply sends a made frame back to where f came from.

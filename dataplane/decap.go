@@ -77,6 +77,12 @@ func (w *worker) open(p *peer, dg *encap.Datagram) drop.Reason {
 	w.frames = append(w.frames, frame{buf: buf, header: h, from: fib.PeerDest(uint16(p.id)), domain: d})
 	index := uint16(len(w.frames) - 1)
 	f := &w.frames[index]
+	if d.aware {
+		if r := w.classify(nil, f); r != drop.None {
+			return r
+		}
+		d, eth = f.domain, f.bytes()
+	}
 	if r := w.guardPeer(f, eth); r != drop.None {
 		return r
 	}

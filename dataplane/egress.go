@@ -17,6 +17,7 @@ type counter = *atomic.Uint64
 // place. Frames of the batch stay valid.
 func (w *worker) flush() {
 	w.packets, w.origin = w.packets[:0], w.origin[:0]
+	tagged := false
 	for _, c := range w.copies {
 		f := w.frame(c.frame)
 		if !c.to.IsPeer() {
@@ -29,13 +30,28 @@ func (w *worker) flush() {
 		} else {
 			pkt.Key = f.domain.key
 		}
+		tagged = tagged || f.wide != nil
 		w.packets = append(w.packets, pkt)
 		w.origin = append(w.origin, c.frame)
 	}
 	w.copies = w.copies[:0]
 	w.writeMerged()
+	if tagged {
+		w.tagPackets()
+	}
 	if len(w.packets) > 0 {
 		w.toPeers()
+	}
+}
+
+// tagPackets gives the frames of VLANs that go to peers their tags. Ports have theirs
+// by now.
+func (w *worker) tagPackets() {
+	for i, index := range w.origin {
+		if f := w.frame(index); f.wide != nil {
+			w.form(f, true)
+			w.packets[i].Frame, w.packets[i].Header = f.bytes(), f.header
+		}
 	}
 }
 
@@ -51,6 +67,9 @@ func (w *worker) toPort(f *frame, id PortID) {
 		w.countWritten(p, drop.L2Storm, 1, 0)
 		return
 	}
+	if f.wide != nil {
+		w.form(f, p.domain != f.domain.id)
+	}
 	if p.uplink != nil {
 		w.countWritten(p, w.sendUplink(f, p), 1, len(f.bytes()))
 		return
@@ -59,6 +78,7 @@ func (w *worker) toPort(f *frame, id PortID) {
 		w.countWritten(p, w.write(f, p), 1, len(f.bytes()))
 		return
 	}
+	f.held = true
 	if !w.merger.Add(uint16(id), f.buf) { // full
 		w.writeMerged()
 		w.merger.Add(uint16(id), f.buf)

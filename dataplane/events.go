@@ -18,7 +18,8 @@ const (
 // told again while it lasts: a flap every 5 s, a loop every 2 s.
 type Event struct {
 	Kind   EventKind
-	Domain DomainID
+	Domain DomainID   // of the network
+	VLAN   uint16     // of it, in which an address is in two places; 0: the untagged one
 	MAC    header.MAC // of EventFlap: the address
 	At     fib.Dest   // of EventFlap: where its entry stays for 5 s; of EventLoop: the port that is blocked for 30 s
 	Other  fib.Dest   // where else the address was seen; by which port the loop leaves the switch, At itself where it is one port
@@ -30,8 +31,12 @@ func (s *Switch) takeEvents() (list []Event) {
 		m := &s.moves.slots[i]
 		if news := m.news.Swap(0); news != 0 {
 			key := m.key.Load() // nobody else's yet: the address is held
+			d := s.snapshot.Load().domain(DomainID(key))
+			if d == nil { // it went meanwhile
+				continue
+			}
 			list = append(list, Event{
-				Kind: EventFlap, Domain: DomainID(key), MAC: header.MAC(key >> 16), At: fib.Dest(news >> 16), Other: fib.Dest(news),
+				Kind: EventFlap, Domain: d.network, VLAN: d.vid, MAC: header.MAC(key >> 16), At: fib.Dest(news >> 16), Other: fib.Dest(news),
 			})
 		}
 	}
@@ -41,7 +46,7 @@ func (s *Switch) takeEvents() (list []Event) {
 			if other == 0 {
 				other = fib.Dest(p.loop.viaPeer.Load())
 			}
-			list = append(list, Event{Kind: EventLoop, Domain: p.domain, At: fib.PortDest(uint16(p.id)), Other: other})
+			list = append(list, Event{Kind: EventLoop, Domain: p.network, At: fib.PortDest(uint16(p.id)), Other: other})
 		}
 	}
 	return list

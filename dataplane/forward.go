@@ -54,6 +54,11 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 			return drop.L2Isolated
 		}
 	}
+	if f.alien { // trunks have the VLANs that they name, and no others
+		if to := w.snap.portOf(v.to); to != nil && to.trunk != nil {
+			return drop.L2VLAN
+		}
+	}
 	copies := 1
 	if v.to == 0 {
 		if dst := eth.Dst(); !dst.IsMulticast() {
@@ -68,7 +73,7 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 	} else {
 		// A frame that the kernel merged on its way here is cut to fit (writeSmaller).
 		merged := f.from.IsPeer() && f.header.IsGSO()
-		if mtu := w.mtuAt(v.to, eth); !merged && !fits(f, mtu) {
+		if mtu := w.mtuAt(v.to, f.domain, eth); !merged && !fits(f, mtu) {
 			if r := w.tellTooBig(f, mtu); r == drop.L3Big {
 				return r
 			}
@@ -80,14 +85,18 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 	return drop.None
 }
 
-// mtuAt returns the L3 bytes that a frame like eth may carry to a destination.
-func (w *worker) mtuAt(to fib.Dest, eth header.Ethernet) int {
+// mtuAt returns the L3 bytes that a frame like eth, of domain d, may carry to a
+// destination.
+func (w *worker) mtuAt(to fib.Dest, d *domain, eth header.Ethernet) int {
 	if !to.IsPeer() {
 		if p := w.snap.port(PortID(to.ID())); p != nil {
 			return p.mtu
 		}
 	} else if room := w.sw.cfg.Underlay.Room(encap.PeerID(to.ID()), encap.ProtoTEB); room > 0 {
 		_, l3 := eth.L3()
+		if d.vid != 0 { // it gets its tag there
+			l3 += header.VLANLen
+		}
 		return room - l3
 	}
 	return offload.MaxFrame // it is gone: dropped at egress
@@ -100,6 +109,9 @@ func (w *worker) flood(index uint16) (copies int) {
 	f := w.frame(index)
 	source := w.snap.portOf(f.from)
 	for _, p := range f.domain.ports {
+		if f.alien && p.trunk != nil {
+			continue
+		}
 		if to := fib.PortDest(uint16(p.id)); to != f.from && (source == nil || source.reaches(p)) {
 			w.emit(index, to)
 			copies++

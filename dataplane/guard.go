@@ -32,12 +32,16 @@ func (w *worker) guard(p *port, f *frame, eth header.Ethernet) drop.Reason {
 		if src != p.mac {
 			return drop.L2Spoof
 		}
-		r := p.filter.Check(eth)
+		filter := p.filter
+		if f.domain.id != p.domain {
+			filter = p.tagged
+		}
+		r := filter.Check(eth)
 		switch {
 		case r != drop.None:
 		case p.host:
 			r = w.guardHost(p, f, eth)
-		case p.filter.Open():
+		case filter.Open():
 			r = w.guardOpen(p, f, eth)
 		}
 		if r == drop.L2Spoof {
@@ -46,7 +50,7 @@ func (w *worker) guard(p *port, f *frame, eth header.Ethernet) drop.Reason {
 		return r
 	}
 	if src == w.sw.cfg.HostMAC && src != 0 {
-		w.looped(p, eth)
+		w.looped(p, f.domain, eth)
 		return drop.L2Spoof
 	}
 	if p.loop.blocks(w.now) {

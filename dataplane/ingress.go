@@ -14,7 +14,7 @@ func (w *worker) drainPort(p *port, failed bool) {
 	c := &p.counters[w.index]
 	var frames, bytes uint64
 	w.reset()
-	used := 0
+	used := cacheLine
 	for len(w.frames) < batchFrames && used <= batchBytes {
 		n, err := p.device.Read(w.arena[used : used+frameSpace])
 		if err != nil || n < offload.HeaderLen {
@@ -24,7 +24,8 @@ func (w *worker) drainPort(p *port, failed bool) {
 			break
 		}
 		buf := w.arena[used : used+n : used+n]
-		used += (n + 63) &^ 63 // the next frame starts on a cache line
+		w.at = used
+		used += (n + tagRoom + cacheLine - 1) &^ (cacheLine - 1) // the next frame starts on one
 		frames++
 		bytes += uint64(n - offload.HeaderLen)
 		w.frames = append(w.frames, frame{buf: buf, from: fib.PortDest(uint16(p.id))})
@@ -41,6 +42,8 @@ func (w *worker) drainPort(p *port, failed bool) {
 		w.sw.portGone(p)
 	}
 }
+
+const cacheLine = 64
 
 // reset begins a batch.
 func (w *worker) reset() {
@@ -62,6 +65,12 @@ func (w *worker) ingress(p *port, index uint16) drop.Reason {
 	f.header = h
 	h.Put(f.buf)
 	f.domain = w.snap.domain(p.domain)
+	if f.domain.aware {
+		if r := w.classify(p, f); r != drop.None {
+			return r
+		}
+		eth = f.bytes()
+	}
 	if src := eth.Src(); src.IsMulticast() || src == 0 {
 		return drop.L2SourceMAC
 	}

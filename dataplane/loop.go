@@ -21,7 +21,7 @@ const (
 )
 
 // A probe goes from the host's MAC to all: magic, key of the domain, number of
-// the port by which it leaves, padding.
+// the port by which it leaves, VLAN, padding.
 const probeLen = header.EthernetLen + 46
 
 // looping is what is known of loops at a port. The worker that finds a loop
@@ -64,7 +64,7 @@ func (d *domain) canLoop() bool {
 func (w *worker) sendProbes() {
 	w.reset()
 	for _, d := range w.snap.domains {
-		if d == nil || !d.canLoop() {
+		if d == nil || !d.canLoop() || !w.isTurnOf(d) {
 			continue
 		}
 		for _, p := range d.ports {
@@ -76,6 +76,7 @@ func (w *worker) sendProbes() {
 			binary.BigEndian.PutUint64(b[header.EthernetLen:], probeMagic)
 			binary.BigEndian.PutUint32(b[header.EthernetLen+8:], d.key)
 			binary.BigEndian.PutUint16(b[header.EthernetLen+12:], uint16(p.id))
+			binary.BigEndian.PutUint16(b[header.EthernetLen+14:], d.vid)
 			w.total.generated.Add(1)
 			w.emit(index, fib.PortDest(uint16(p.id)))
 		}
@@ -84,12 +85,11 @@ func (w *worker) sendProbes() {
 }
 
 // looped takes a frame from p that has the host's own MAC. Where it is a probe
-// of p's network, p is blocked, unless the loop is cut already. Of two ports
+// of a domain of p's, p is blocked, unless the loop is cut already. Of two ports
 // that may both spoof the higher number is blocked: the lower one waits for a
 // second probe before it believes that the other will not be. A container that
 // joins a LAN to its own port is blocked rather than the LAN.
-func (w *worker) looped(p *port, eth header.Ethernet) {
-	d := w.snap.domain(p.domain)
+func (w *worker) looped(p *port, d *domain, eth header.Ethernet) {
 	out := w.probed(d, eth)
 	if out == nil {
 		return
@@ -120,15 +120,29 @@ func (l *looping) block(via PortID, now uint32) {
 	l.news.Store(true)
 }
 
+// isProbe reports whether a frame is a probe of d, of whatever switch.
+func isProbe(d *domain, eth header.Ethernet) bool {
+	b := eth[header.EthernetLen:]
+	return eth.Type() == etherProbe && len(b) >= 16 && binary.BigEndian.Uint64(b) == probeMagic &&
+		binary.BigEndian.Uint32(b[8:]) == d.key && binary.BigEndian.Uint16(b[14:]) == d.vid
+}
+
+// isTurnOf reports whether d is probed in this second. A trunk may have thousands
+// of VLANs, which are probed one eighth at a time.
+func (w *worker) isTurnOf(d *domain) bool {
+	const every, few = 8, 64
+	return d.vid == 0 || len(w.snap.domains) < few || uint32(d.vid)%every == w.now/probeEvery%every
+}
+
 // probed returns the port by which a frame left d that is a probe of this switch;
 // nil for any other frame.
 func (w *worker) probed(d *domain, eth header.Ethernet) *port {
-	b := eth[header.EthernetLen:]
-	if eth.Type() != etherProbe || len(b) < 14 || binary.BigEndian.Uint64(b) != probeMagic || binary.BigEndian.Uint32(b[8:]) != d.key {
+	if !isProbe(d, eth) {
 		return nil
 	}
+	b := eth[header.EthernetLen:]
 	out := w.snap.port(PortID(binary.BigEndian.Uint16(b[12:])))
-	if out == nil || out.domain != d.id {
+	if out == nil || !d.has(out) {
 		return nil
 	}
 	return out
@@ -160,8 +174,7 @@ const patientProbes = 3
 // noteRival takes a frame from an uplink that may be another host's probe of the
 // same network.
 func (w *worker) noteRival(p *port, f *frame, eth header.Ethernet) {
-	b := eth[header.EthernetLen:]
-	if eth.Type() == etherProbe && len(b) >= 14 && binary.BigEndian.Uint64(b) == probeMagic && binary.BigEndian.Uint32(b[8:]) == f.domain.key {
+	if isProbe(f.domain, eth) {
 		p.loop.rival.Store(uint64(eth.Src()))
 	}
 }

@@ -172,7 +172,7 @@ func (w *worker) ageAssemblies() {
 // mtuBack returns the L3 bytes that fit where f came from.
 func (w *worker) mtuBack(f *frame) int {
 	if !f.bare {
-		return min(f.domain.mtu, w.mtuAt(f.from, header.Ethernet(f.bytes())))
+		return min(f.domain.mtu, w.mtuAt(f.from, f.domain, header.Ethernet(f.bytes())))
 	}
 	if p := w.snap.peer(PeerID(f.from.ID())); p != nil {
 		return p.mtu

@@ -20,7 +20,7 @@ func (s *Switch) SetPort(id PortID, addrs []netip.Addr, mtu int) error {
 	p.addrs, p.mtu = addrs, mtu
 	p.filter = newFilter(p.mac, addrs, p.host)
 	next.ports[id] = &p
-	next.setDomain(next.domain(p.domain).withPorts(next))
+	next.rejoin(p.network)
 	s.publish(next)
 	return nil
 }

@@ -32,7 +32,9 @@ type port struct {
 	uplink     *tap.Uplink // nil for all others
 	twin       PortID      // of an uplink and its host side, each other's; 0: none
 	worker     int         // the only one that reads the device
-	domain     DomainID
+	network    DomainID    // the domain of its network
+	domain     DomainID    // of its untagged frames: network, or a VLAN of it
+	trunk      *vlanSet    // VLANs that it has tagged; nil: none. An uplink has all
 	mac        header.MAC
 	addrs      []netip.Addr // attached addresses
 	mtu        int
@@ -40,6 +42,7 @@ type port struct {
 	isolated   bool
 	host       bool           // forwards for others (guardHost)
 	filter     *policy.Filter // what it may send, unless allowSpoof
+	tagged     *policy.Filter // the same in the VLANs of its trunk
 	flooding   *flooding      // of the worker that reads it
 	floodRate  int            // tokens a second; negative: no limit
 	stations   int            // that the FDB learns from it, at most
@@ -66,9 +69,13 @@ type health struct {
 	err    atomic.Pointer[error] // that error
 }
 
-// domain is the scope of learning and flooding.
+// domain is the scope of learning and flooding: a network, or a VLAN of it (vlan.go).
 type domain struct {
 	id       DomainID
+	network  DomainID   // itself, or of which it is a VLAN
+	vid      uint16     // 0: it is the network
+	aware    bool       // tags are looked at: it has VLANs, or is one
+	vlans    *vlanTable // of a network; nil: none
 	key      uint32
 	mtu      int
 	fdb      *fib.FDB
@@ -105,8 +112,10 @@ func (s *snapshot) clone() *snapshot {
 // setDomain puts d in the place of the domain with its number.
 func (s *snapshot) setDomain(d *domain) {
 	s.domains[d.id] = d
-	s.byKey[d.key] = d
-	s.setOwn()
+	if d.vid == 0 {
+		s.byKey[d.key] = d
+		s.setOwn()
+	}
 }
 
 // portOf returns the port that a destination is, nil for peers and nowhere.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -207,7 +208,7 @@ func (s *Switch) AddDomain(cfg DomainConfig) (DomainID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add domain: %w", err)
 	}
-	d := &domain{id: DomainID(id), key: cfg.Key, neigh: new(neighbours), defence: new(defence)}
+	d := &domain{id: DomainID(id), network: DomainID(id), key: cfg.Key, neigh: new(neighbours), defence: new(defence)}
 	d.fdb = fib.NewFDB(fib.FDBConfig{Capacity: cfg.Capacity, Ageing: uint32(cfg.Ageing / time.Second)})
 	d.configure(next, cfg)
 	next.setDomain(d)
@@ -231,12 +232,22 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 		d.fdb.SetAgeing(uint32(cfg.Ageing / time.Second))
 	}
 	next.setDomain(&d)
+	for _, v := range next.vlansOf(id) {
+		c := *v
+		c.inherit(&d)
+		if cfg.Ageing > 0 {
+			c.fdb.SetAgeing(uint32(cfg.Ageing / time.Second))
+		}
+		next.setDomain(&c)
+	}
 	s.publish(next)
 	s.filterUplinks()
 	for _, p := range was.peers { // what was learned from a peer that no longer shares the domain
 		if !d.shared.has(uint16(p.id)) {
 			s.settle()
-			d.fdb.Sweep(fib.PeerDest(uint16(p.id)))
+			for _, d := range append(next.vlansOf(id), &d) {
+				d.fdb.Sweep(fib.PeerDest(uint16(p.id)))
+			}
 		}
 	}
 	return nil
@@ -269,8 +280,10 @@ func (s *Switch) RemoveDomain(id DomainID) error {
 	if d == nil {
 		return fmt.Errorf("remove domain: no domain %d", id)
 	}
-	if len(d.ports) > 0 {
-		return fmt.Errorf("remove domain: %d ports are attached", len(d.ports))
+	for _, p := range old.ports {
+		if p != nil && p.network == id {
+			return fmt.Errorf("remove domain: port %d is attached", p.id)
+		}
 	}
 	next := old.clone()
 	next.domains[id] = nil
@@ -293,7 +306,9 @@ func (s *Switch) FDB(id DomainID) *fib.FDB {
 // PortConfig describes a port.
 type PortConfig struct {
 	Device     *tap.Device
-	Domain     DomainID
+	Domain     DomainID     // of its network
+	VLAN       uint16       // of its untagged frames, 1 to 4094; 0: none, they are the network's
+	Trunk      []uint16     // VLANs that it has tagged, without VLAN; none: it is no trunk
 	MAC        header.MAC   // attached address
 	Addrs      []netip.Addr // attached addresses; none: it may use any that no other port has
 	MTU        int          // L3: larger frames are dropped, both ways
@@ -314,7 +329,7 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 	}
 	old := s.snapshot.Load()
 	d := old.domain(cfg.Domain)
-	if d == nil {
+	if d == nil || d.vid != 0 {
 		return 0, fmt.Errorf("add port: no domain %d", cfg.Domain)
 	}
 	if cfg.MAC == gatewayMAC(d.key) || cfg.MAC == s.cfg.HostMAC {
@@ -331,22 +346,35 @@ func (s *Switch) AddPort(cfg PortConfig) (PortID, error) {
 		return 0, fmt.Errorf("add port: %w", err)
 	}
 	p := &port{
-		id: PortID(id), device: cfg.Device, domain: cfg.Domain, worker: s.idlestWorker(old),
+		id: PortID(id), device: cfg.Device, network: d.id, domain: d.id, trunk: newVLANSet(cfg.Trunk), worker: s.idlestWorker(old),
 		mac: cfg.MAC, addrs: cfg.Addrs, mtu: cfg.MTU, allowSpoof: cfg.AllowSpoof, isolated: cfg.Isolated,
 		host: cfg.Host, filter: newFilter(cfg.MAC, cfg.Addrs, cfg.Host), flooding: new(flooding), floodRate: cmp.Or(cfg.FloodRate, DefaultFloodRate), loop: new(looping),
 		stations: stationsOf(cfg), gone: new(atomic.Bool), counters: make([]portCounters, len(s.workers)),
 	}
-	if !d.fdb.Set(p.mac, fib.PortDest(uint16(id)), fib.Attached) {
+	vids := cfg.Trunk
+	if cfg.VLAN != 0 {
+		vids = append(slices.Clone(vids), cfg.VLAN)
+	}
+	if d, err = next.openVLANs(d, vids); err != nil {
+		return 0, fmt.Errorf("add port: %w", err)
+	}
+	if cfg.VLAN != 0 {
+		p.domain = d.vlans[cfg.VLAN]
+	}
+	if p.trunk != nil {
+		p.tagged = policy.New(p.mac, nil)
+	}
+	if !next.pin(p) {
 		return 0, fmt.Errorf("add port: %v is another port's address, or the table is full", p.mac)
 	}
 	next.ports[id] = p
-	next.setDomain(d.withPorts(next))
+	next.rejoin(d.id)
 	s.publish(next)
 	s.filterUplinks()
 	if err := s.workers[p.worker].watch(cfg.Device.FD(), sourcePort, int32(id)); err != nil {
 		s.publish(withoutPort(next, p))
 		s.settle()
-		d.fdb.Sweep(fib.PortDest(uint16(id)))
+		s.sweep(p)
 		return 0, fmt.Errorf("add port: %w", err)
 	}
 	return p.id, nil
@@ -385,7 +413,7 @@ func (s *Switch) RemovePort(id PortID) error {
 		if p != nil {
 			stats := p.stats()
 			s.retire(&stats.Drops)
-			s.FDB(p.domain).Sweep(fib.PortDest(uint16(p.id)))
+			s.sweep(p)
 		}
 	}
 	s.filterUplinks()
@@ -397,7 +425,7 @@ func (d *domain) withPorts(s *snapshot) *domain {
 	c := *d
 	c.ports, c.uplinks, c.isolates, c.attached = nil, nil, false, map[netip.Addr]*port{}
 	for _, p := range s.ports {
-		if p == nil || p.domain != d.id {
+		if p == nil || !d.has(p) {
 			continue
 		}
 		c.ports = append(c.ports, p)
@@ -405,8 +433,10 @@ func (d *domain) withPorts(s *snapshot) *domain {
 		if p.uplink != nil {
 			c.uplinks = append(c.uplinks, p)
 		}
-		for _, a := range p.addrs {
-			c.attached[a] = p
+		if p.domain == d.id { // in the VLANs of a trunk it has others, or none
+			for _, a := range p.addrs {
+				c.attached[a] = p
+			}
 		}
 	}
 	return &c
@@ -416,7 +446,8 @@ func (d *domain) withPorts(s *snapshot) *domain {
 func withoutPort(s *snapshot, p *port) *snapshot {
 	next := s.clone()
 	next.ports[p.id], next.ports[p.twin] = nil, nil // no port has number 0
-	next.setDomain(next.domain(p.domain).withPorts(next))
+	next.closeVLANs(p.network)
+	next.rejoin(p.network)
 	return next
 }
 

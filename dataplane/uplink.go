@@ -66,16 +66,16 @@ func (s *Switch) AddUplink(cfg UplinkConfig) (PortID, error) {
 		p.id, next.ports[id] = PortID(id), p
 	}
 	up.twin, host.twin = host.id, up.id
-	if !d.fdb.Set(cfg.MAC, fib.PortDest(uint16(host.id)), fib.Attached) {
+	if !next.pin(host) {
 		return 0, fmt.Errorf("add uplink: its address %v is another port's, or the table is full", cfg.MAC)
 	}
-	next.setDomain(d.withPorts(next))
+	next.rejoin(d.id)
 	s.publish(next)
 	s.filterUplinks()
 	if err := s.workers[up.worker].watch(up.fd(), sourceUplink, int32(up.id)); err != nil {
 		s.publish(withoutPort(next, up))
 		s.settle()
-		d.fdb.Sweep(fib.PortDest(uint16(host.id)))
+		s.sweep(host)
 		return 0, fmt.Errorf("add uplink: %w", err)
 	}
 	return up.id, nil
@@ -84,7 +84,7 @@ func (s *Switch) AddUplink(cfg UplinkConfig) (PortID, error) {
 // newPort makes one of the two ports of an uplink.
 func (s *Switch) newPort(cfg UplinkConfig, worker int) *port {
 	return &port{
-		domain: cfg.Domain, worker: worker, filter: policy.New(cfg.MAC, nil), flooding: new(flooding), floodRate: DefaultFloodRate, loop: new(looping),
+		network: cfg.Domain, domain: cfg.Domain, worker: worker, filter: policy.New(cfg.MAC, nil), flooding: new(flooding), floodRate: DefaultFloodRate, loop: new(looping),
 		gone: new(atomic.Bool), lossRead: new(atomic.Uint32), counters: make([]portCounters, len(s.workers)),
 	}
 }
@@ -126,27 +126,27 @@ func (w *worker) isOutside(f *frame) bool {
 func (s *Switch) filterUplinks() {
 	snap := s.snapshot.Load()
 	for _, d := range snap.domains {
-		if d == nil {
+		if d == nil || d.vid != 0 {
 			continue
 		}
 		for _, p := range d.uplinks {
-			if err := p.uplink.SetFilter(s.stationsOf(d)); err != nil {
+			if err := p.uplink.SetFilter(s.stationsOf(snap, d)); err != nil {
 				s.log.Error("uplink does not hear all that is for its network", "err", err)
 			}
 		}
 	}
 }
 
-// stationsOf returns the addresses that are on this side of the uplinks of d;
-// open where there are others too, which are learned.
-func (s *Switch) stationsOf(d *domain) (own []header.MAC, open bool) {
+// stationsOf returns the addresses that are on this side of the uplinks of a
+// network, its VLANs included; open where there are others too, which are learned.
+func (s *Switch) stationsOf(snap *snapshot, d *domain) (own []header.MAC, open bool) {
 	open = len(d.peers) > 0 || len(d.uplinks) > 1
 	if s.cfg.HostMAC != 0 {
 		own = append(own, s.cfg.HostMAC)
 	}
-	for _, p := range d.ports {
+	for _, p := range snap.ports {
 		switch {
-		case p.twin != 0:
+		case p == nil, p.network != d.id, p.twin != 0:
 		case p.allowSpoof:
 			open = true
 		default:
@@ -220,6 +220,12 @@ func (w *worker) fromLink(p *port, index uint16) drop.Reason {
 	f.header = h
 	h.Put(f.buf)
 	f.domain = w.snap.domain(p.domain)
+	if f.domain.aware {
+		if r := w.classify(p, f); r != drop.None {
+			return r
+		}
+		eth = f.bytes()
+	}
 	if src := eth.Src(); src.IsMulticast() || src == 0 {
 		return drop.L2SourceMAC
 	}
@@ -252,7 +258,7 @@ func (w *worker) guardLink(p *port, f *frame, eth header.Ethernet) drop.Reason {
 	src := eth.Src()
 	if src == w.sw.cfg.HostMAC {
 		if !p.isHostSide() {
-			w.looped(p, eth)
+			w.looped(p, f.domain, eth)
 		}
 		return drop.L2Spoof
 	}

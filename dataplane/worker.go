@@ -53,6 +53,7 @@ type worker struct {
 	snap     *snapshot
 	now      uint32 // second, once per round
 	arena    []byte // frames of the batch lie here one after another
+	at       int    // where in it the frame from a port lies that was read last; tagRoom before it is free
 	frames   []frame
 	made     []frame // by the switch, see compose.go
 	space    []byte  // of made frames
@@ -82,6 +83,13 @@ type frame struct {
 	bare      bool     // came from a peer as IP without Ethernet; has a header of zeros
 	tunnel    *vrf     // leaves to a peer as bare IP of this vrf; nil: as Ethernet
 	generated bool     // made by the switch, not read
+
+	// Of a VLAN (vlan.go).
+	wide   []byte // buf in its form with tag: it begins tagRoom earlier; nil: of no VLAN
+	tci    uint16 // of the tag
+	tagged bool   // buf has the tag now
+	held   bool   // the merger may have it
+	alien  bool   // has a tag, of a VLAN that no port names, and is in the network's domain
 }
 
 // bytes returns the frame without its virtio header.

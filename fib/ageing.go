@@ -17,6 +17,9 @@ func (t *FDB) SetAgeing(seconds uint32) {
 	t.ageing.Store(min(max(seconds, MinAgeing), MaxAgeing))
 }
 
+// Ageing returns the ageing time in seconds.
+func (t *FDB) Ageing() uint32 { return t.ageing.Load() }
+
 // Age removes learned entries that were silent for longer than the ageing time
 // at second now, and returns how many. One goroutine calls it about once a
 // second. An entry that is refreshed in the nanoseconds between the look at its
@@ -61,7 +64,7 @@ func (t *FDB) removeAll(match func(slot, uint64) bool) (removed int) {
 			s := slot(i*slots + k)
 			if match(s, w) && t.remove(s, w) {
 				removed++
-			} else if isLearned(w) && t.counts[Dest(w)].Load() > t.counts[top].Load() {
+			} else if isLearned(w) && t.count(Dest(w)).Load() > t.count(top).Load() {
 				top = Dest(w)
 			}
 		}

@@ -20,8 +20,8 @@ const sampleMost = 32
 // place. Where both buckets of w are full, only entries in them are of use.
 func (t *FDB) victim(w uint64, p pair) (v slot, old uint64) {
 	own := Dest(w)
-	floor := t.counts[own].Load() // others must hold more than this
-	enough := t.counts[Dest(t.top.Load())].Load() / 8 * 7
+	floor := t.count(own).Load() // others must hold more than this
+	enough := t.count(Dest(t.top.Load())).Load() / 8 * 7
 	reach := min(sampleMost, len(t.buckets))
 	if w&pinned != 0 {
 		floor = -1
@@ -38,7 +38,7 @@ func (t *FDB) victim(w uint64, p pair) (v slot, old uint64) {
 			if !isLearned(o) {
 				continue
 			}
-			held := t.counts[Dest(o)].Load()
+			held := t.count(Dest(o)).Load()
 			if held < most || held <= floor && Dest(o) != own {
 				continue
 			}

@@ -20,6 +20,7 @@ const (
 type FDBConfig struct {
 	Capacity int    // most entries of all kinds, 10 to 1,000,000, clamped; 0 is 65,536
 	Ageing   uint32 // as in SetAgeing
+	Few      bool   // ports and peers beyond 511 share their counts with others, which saves 252 KB
 }
 
 // FDB maps MAC addresses to destinations for one bridge domain. Make it with
@@ -67,7 +68,8 @@ type FDB struct {
 	// Set by NewFDB and then only read.
 	buckets  []bucket
 	seen     []stamps       // parallel to buckets
-	counts   []atomic.Int32 // learned entries of each Dest; only pages in use cost memory
+	counts   []atomic.Int32 // learned entries of each Dest, see count; only pages in use cost memory
+	places   uint           // log2 of the counts of ports, and of those of peers
 	mask     uint64         // len(buckets)-1, a power of two less one
 	seed     uint64         // hash secrets: a container cannot aim at one bucket
 	mul      uint64
@@ -116,14 +118,23 @@ func NewFDB(cfg FDBConfig) *FDB {
 		buckets:  make([]bucket, n),
 		seen:     make([]stamps, n),
 		kinds:    make([][slots]Kind, n),
-		counts:   make([]atomic.Int32, 1<<16),
 		mask:     uint64(n - 1),
 		seed:     rand.Uint64(),
 		mul:      rand.Uint64() | 1,
 		capacity: int32(capacity),
 	}
+	t.places = 15
+	if cfg.Few {
+		t.places = 9
+	}
+	t.counts = make([]atomic.Int32, 2<<t.places)
 	t.SetAgeing(cfg.Ageing)
 	return t
+}
+
+// count returns the count of d, of which several may have one (FDBConfig.Few).
+func (t *FDB) count(d Dest) *atomic.Int32 {
+	return &t.counts[uint(d)>>15<<t.places|uint(d&^peerBit)&(1<<t.places-1)]
 }
 
 // Lookup returns the destination of mac; zero where it is unknown, and for
@@ -214,7 +225,7 @@ func (t *FDB) Len() int { return int(t.size.Load()) }
 
 // Count returns the number of learned entries that point to d; a Learn under way
 // may have changed the table already and the count not yet.
-func (t *FDB) Count(d Dest) int { return int(t.counts[d].Load()) }
+func (t *FDB) Count(d Dest) int { return int(t.count(d).Load()) }
 
 // Heard reports whether mac has a learned entry whose station sent a frame within
 // the last two seconds before second now. Any goroutine, no lock, no store.

@@ -85,11 +85,11 @@ func (t *FDB) swap(s slot, old, w uint64) bool {
 		return true
 	}
 	if isLearned(old) {
-		t.counts[Dest(old)].Add(-1)
+		t.count(Dest(old)).Add(-1)
 	}
 	if isLearned(w) {
-		n := t.counts[Dest(w)].Add(1)
-		if n > t.counts[Dest(t.top.Load())].Load() {
+		n := t.count(Dest(w)).Add(1)
+		if n > t.count(Dest(t.top.Load())).Load() {
 			t.top.Store(uint32(Dest(w)))
 		}
 	}

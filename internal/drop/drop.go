@@ -39,6 +39,7 @@ const (
 	L2Limit     // port may learn no more addresses
 	L2Storm     // flooding limit of the port, or a loop blocks it
 	L2Isolated  // from an isolated port to an isolated port
+	L2VLAN      // tag of a VLAN that is not the port's
 	L2NoPort    // nowhere to go: no other port or peer in the domain
 
 	L3Header
@@ -77,7 +78,7 @@ var names = [numReasons]string{
 	GREKey: "gre_key", GRESeqOld: "gre_seq_old", GREPeer: "gre_peer", GREFrag: "gre_frag", GRELoop: "gre_loop",
 	InnerRunt: "inner_runt", InnerBig: "inner_big", InnerSourceMAC: "inner_smac", InnerVLAN: "inner_vlan", ECNCE: "ecn_ce",
 	L2SourceMAC: "l2_smac", L2LinkLocal: "l2_linklocal", L2Self: "l2_self", L2Split: "l2_split", L2Spoof: "l2_spoof",
-	L2Limit: "l2_limit", L2Storm: "l2_storm", L2NoPort: "l2_noport", L2Isolated: "l2_isolated",
+	L2Limit: "l2_limit", L2Storm: "l2_storm", L2NoPort: "l2_noport", L2Isolated: "l2_isolated", L2VLAN: "l2_vlan",
 	L3Header: "l3_hdr", L3Checksum: "l3_csum", L3Source: "l3_src", L3Dest: "l3_dst", L3TTL: "l3_ttl",
 	L3NoRoute: "l3_noroute", L3Reject: "l3_reject", L3Neighbour: "l3_neigh", L3Big: "l3_big", L3Options: "l3_opt",
 	L3L2Broadcast: "l3_l2bcast", L3RateLimited: "l3_ratelimited", L3Fragment: "l3_frag", ARPBad: "arp_bad", NDBad: "nd_bad",
