@@ -24,7 +24,9 @@ it is.`,
 		Example: `  weft attach blue netns:web
   weft attach blue netns:web 10.1.0.5/16@10.1.0.1 fd00:1::5/64
   weft attach blue docker:shop 10.1.0.7/16
-  weft attach blue pid:4711 10.1.0.6/16 --mac U:web1 -i eth0`,
+  weft attach blue pid:4711 10.1.0.6/16 --mac U:web1 -i eth0
+  weft attach blue netns:office --vlan 10
+  weft attach blue netns:firewall 0/0 --trunk 10,20-30`,
 		Args:              wantArgs(2, -1),
 		ValidArgsFunction: a.completeArgs(networkNames, namespaces),
 	}
@@ -34,6 +36,8 @@ it is.`,
 	mtu := flags.String("mtu", "", "`bytes` of IP that the container may send; default the network's")
 	allowSpoof := flags.Bool("allow-spoof", false, "let the container send from addresses that are not its own, as a bridge or router does")
 	isolated := flags.Bool("isolated", false, "keep the container apart from other isolated ones of this host")
+	vlan := flags.String("vlan", "", "`N`, 1 to 4094: the VLAN of the network whose frames the container has, untagged")
+	trunk := flags.String("trunk", "", "`LIST` of VLANs, as in 10,20-30, whose frames it has tagged; the untagged ones are the network's, or those of --vlan")
 	macLimit := flags.String("mac-limit", "", fmt.Sprintf("`number` of addresses that are learned from a port with --allow-spoof; 0: no limit; default %d", spec.DefaultMACLimit))
 	storm := flags.String("storm", "", fmt.Sprintf("`frames` a second that it may send to all, to a group and to unknown addresses, each; 0: no limit; default %d", spec.DefaultStorm))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -52,6 +56,16 @@ it is.`,
 			}
 			if flags.Changed("mtu") {
 				if at.MTU, err = spec.ParseMTU(*mtu); err != nil {
+					return err
+				}
+			}
+			if flags.Changed("vlan") {
+				if at.VLAN, err = spec.ParseVLAN(*vlan); err != nil {
+					return err
+				}
+			}
+			if flags.Changed("trunk") {
+				if at.Trunk, err = spec.ParseTrunk(*trunk); err != nil {
 					return err
 				}
 			}
@@ -83,7 +97,7 @@ it is.`,
 			return err
 		}
 		return a.print(got, func(w io.Writer) {
-			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: %s on %s, MAC %s, MTU %d, network %s", got.Name, join(got.Addresses), got.IfName, got.MAC, got.MTU, got.Network)))
+			fmt.Fprintln(w, oneLine(fmt.Sprintf("%s: %s on %s, MAC %s, MTU %d, network %s%s", got.Name, join(got.Addresses), got.IfName, got.MAC, got.MTU, got.Network, vlanText(got))))
 		})
 	}
 	return cmd
@@ -132,7 +146,7 @@ func portTable(w io.Writer, first string, ps []spec.PortStatus) {
 			p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), linkWord(p), short(p.RxFrames), short(p.TxFrames), p.Target,
 		})
 	}
-	unlearnedTable(w, first+" NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX TARGET", rows, ps)
+	portColumns(w, first+" NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX TARGET", rows, ps)
 }
 
 // linkWord says whether frames pass a port.
@@ -146,9 +160,38 @@ func linkWord(p spec.PortStatus) string {
 	return "down"
 }
 
-// unlearnedTable is table for a row of each port. Where a port has frames whose
-// source was not learned, a column more has their numbers.
-func unlearnedTable(w io.Writer, header string, rows [][]string, ps []spec.PortStatus) {
+// vlanText says which VLANs a port has; empty where it has none.
+func vlanText(p spec.PortStatus) (s string) {
+	if p.VLAN != 0 {
+		s = fmt.Sprintf(", VLAN %d", p.VLAN)
+	}
+	if p.Trunk != "" {
+		s += ", trunk " + string(p.Trunk)
+	}
+	return s
+}
+
+// vlanCell is what a table shows of a port's VLANs: 10, or 10+20-30 for a trunk,
+// tagged ones behind the sign.
+func vlanCell(p spec.PortStatus) (s string) {
+	if p.VLAN != 0 {
+		s = fmt.Sprint(p.VLAN)
+	}
+	if p.Trunk != "" {
+		s += "+" + string(p.Trunk)
+	}
+	return s
+}
+
+// portColumns is table for a row of each port. Where a port has VLANs, or frames whose
+// source was not learned, a column more has them.
+func portColumns(w io.Writer, header string, rows [][]string, ps []spec.PortStatus) {
+	if slices.ContainsFunc(ps, func(p spec.PortStatus) bool { return vlanCell(p) != "" }) {
+		header += " VLAN"
+		for i, p := range ps {
+			rows[i] = append(rows[i], vlanCell(p))
+		}
+	}
 	if slices.ContainsFunc(ps, func(p spec.PortStatus) bool { return p.NotLearned > 0 }) {
 		header += " UNLEARNED"
 		for i, p := range ps {

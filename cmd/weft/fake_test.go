@@ -216,13 +216,13 @@ func (f *fake) FDB(network string) ([]spec.FDBEntry, error) {
 	}, nil
 }
 
-func (f *fake) AddFDB(network, mac, to string) error {
-	f.note("AddFDB %s %s %s", network, mac, to)
+func (f *fake) AddFDB(network, mac, to string, vlan int) error {
+	f.note("AddFDB %s %s %s %d", network, mac, to, vlan)
 	return nil
 }
 
-func (f *fake) RemoveFDB(network, mac string) error {
-	f.note("RemoveFDB %s %s", network, mac)
+func (f *fake) RemoveFDB(network, mac string, vlan int) error {
+	f.note("RemoveFDB %s %s %d", network, mac, vlan)
 	return nil
 }
 

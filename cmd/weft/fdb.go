@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,46 +76,81 @@ func fdbTable(w io.Writer, es []spec.FDBEntry) {
 		}
 		rows = append(rows, []string{e.Network, e.MAC.String(), to, e.Kind, age})
 	}
-	table(w, "NETWORK MAC TO KIND AGE", rows)
+	header := "NETWORK MAC TO KIND AGE"
+	if slices.ContainsFunc(es, func(e spec.FDBEntry) bool { return e.VLAN != 0 }) {
+		header += " VLAN"
+		for i, e := range es {
+			rows[i] = append(rows[i], vlanCell(spec.PortStatus{VLAN: e.VLAN}))
+		}
+	}
+	table(w, header, rows)
 }
 
 func fdbAdd(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:               "add NETWORK MAC PORT|peer:NAME",
 		Short:             "Make a static entry, which neither ages nor moves",
-		Example:           "  weft fdb add blue 02:00:00:00:00:01 web\n  weft fdb add blue 02:00:00:00:00:02 peer:host2",
+		Example:           "  weft fdb add blue 02:00:00:00:00:01 web\n  weft fdb add blue 02:00:00:00:00:02 peer:host2 --vlan 10",
 		Args:              wantArgs(3, 3),
 		ValidArgsFunction: a.completeArgs(networkNames, nil, destinations),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkEntry(args[0], args[1]); err != nil {
+	}
+	vlan := vlanFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkEntry(args[0], args[1]); err != nil {
+			return err
+		}
+		if peer, ok := strings.CutPrefix(args[2], "peer:"); ok {
+			if err := checkName("peer", peer); err != nil {
 				return err
 			}
-			if peer, ok := strings.CutPrefix(args[2], "peer:"); ok {
-				if err := checkName("peer", peer); err != nil {
-					return err
-				}
-			} else if args[2] == "" {
-				return usageError{errors.New("port is empty; `weft port ls` lists them")}
-			}
-			return a.done(a.client().AddFDB(cmd.Context(), args[0], args[1], args[2]))
-		},
+		} else if args[2] == "" {
+			return usageError{errors.New("port is empty; `weft port ls` lists them")}
+		}
+		vid, err := vlan()
+		if err != nil {
+			return err
+		}
+		return a.done(a.client().AddFDB(cmd.Context(), args[0], args[1], args[2], vid))
+	}
+	return cmd
+}
+
+// vlanFlag adds --vlan to a command that is about an entry, and returns what it is; 0
+// where it is left out.
+func vlanFlag(cmd *cobra.Command) func() (int, error) {
+	s := cmd.Flags().String("vlan", "", "`N`, 1 to 4094: the VLAN of the network; default the untagged one")
+	return func() (int, error) {
+		if !cmd.Flags().Changed("vlan") {
+			return 0, nil
+		}
+		vid, err := spec.ParseVLAN(*s)
+		if err != nil {
+			return 0, usageError{err}
+		}
+		return vid, nil
 	}
 }
 
 func fdbRm(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:               "rm NETWORK MAC",
 		Short:             "Remove an entry",
 		Example:           "  weft fdb rm blue 02:00:00:00:00:01",
 		Args:              wantArgs(2, 2),
 		ValidArgsFunction: a.completeArgs(networkNames),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkEntry(args[0], args[1]); err != nil {
-				return err
-			}
-			return a.done(a.client().RemoveFDB(cmd.Context(), args[0], args[1]))
-		},
 	}
+	vlan := vlanFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkEntry(args[0], args[1]); err != nil {
+			return err
+		}
+		vid, err := vlan()
+		if err != nil {
+			return err
+		}
+		return a.done(a.client().RemoveFDB(cmd.Context(), args[0], args[1], vid))
+	}
+	return cmd
 }
 
 func fdbFlush(a *app) *cobra.Command {

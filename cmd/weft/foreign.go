@@ -38,21 +38,36 @@ func ovsShow(w io.Writer, l layout) {
 	fmt.Fprintf(w, "%x-%x-%x-%x-%x\n", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 	for _, n := range l.Networks {
 		fmt.Fprintf(w, "    Bridge %s\n        datapath_type: netdev\n", ovsName(n.Name))
-		port := func(name string, about ...string) {
-			fmt.Fprintf(w, "        Port %s\n            Interface %s\n", ovsName(name), ovsName(name))
+		port := func(name, vlans string, about ...string) {
+			fmt.Fprintf(w, "        Port %s\n%s            Interface %s\n", ovsName(name), vlans, ovsName(name))
 			for _, line := range about {
 				fmt.Fprintf(w, "                %s\n", line)
 			}
 		}
-		port(n.Name, "type: internal")
+		port(n.Name, "", "type: internal")
 		for _, p := range l.portsOf(n.Name) {
-			port(p.Name)
+			port(p.Name, ovsVLANs(p))
 		}
 		for _, p := range l.peersOf(n.Name) {
-			port(p.Name, "type: gre", "options: {"+strings.Join(ovsOptions(n, p), ", ")+"}")
+			port(p.Name, "", "type: gre", "options: {"+strings.Join(ovsOptions(n, p), ", ")+"}")
 		}
 	}
 	fmt.Fprintf(w, "    ovs_version: %q\n", oneLine("weft "+l.Version))
+}
+
+// ovsVLANs returns the lines that a port has because of its VLANs.
+func ovsVLANs(p spec.PortStatus) (s string) {
+	if p.VLAN != 0 {
+		s = fmt.Sprintf("            tag: %d\n", p.VLAN)
+	}
+	switch vids := p.Trunk.VLANs(); len(vids) {
+	case 0:
+		return s
+	case 1:
+		return s + fmt.Sprintf("            trunks: %d\n", vids[0])
+	default:
+		return s + "            trunks: " + strings.ReplaceAll(fmt.Sprint(vids), " ", ", ") + "\n"
+	}
 }
 
 // ovsOptions returns the options of a tunnel, sorted.
@@ -99,7 +114,7 @@ func ovsFDB(w io.Writer, es []spec.FDBEntry, members []string) {
 		if e.Kind == "static" {
 			age = "static"
 		}
-		fmt.Fprintf(w, "%5d  %4d  %s  %s\n", number(e, members), 0, e.MAC, age)
+		fmt.Fprintf(w, "%5d  %4d  %s  %s\n", number(e, members), e.VLAN, e.MAC, age)
 	}
 }
 

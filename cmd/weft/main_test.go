@@ -251,8 +251,10 @@ func TestCommandsAsk(t *testing.T) {
 		{"uplink add lan eth0", "AddUplink lan=eth0", "lan: eth0, up, MTU 1500\n"},
 		{"uplink add lan eth0 --vlan 7 --transit", "AddUplink lan=eth0,vlan=7,transit", "lan: VLAN 7 of eth0, up, MTU 1500\n"},
 		{"uplink rm lan eth0", "RemoveUplink lan eth0", ""},
-		{"fdb add blue 02:00:00:00:00:01 peer:host2", "AddFDB blue 02:00:00:00:00:01 peer:host2", ""},
-		{"fdb rm blue 02:00:00:00:00:01", "RemoveFDB blue 02:00:00:00:00:01", ""},
+		{"fdb add blue 02:00:00:00:00:01 peer:host2", "AddFDB blue 02:00:00:00:00:01 peer:host2 0", ""},
+		{"fdb rm blue 02:00:00:00:00:01", "RemoveFDB blue 02:00:00:00:00:01 0", ""},
+		{"fdb add blue 02:00:00:00:00:01 web --vlan 10", "AddFDB blue 02:00:00:00:00:01 web 10", ""},
+		{"fdb rm blue 02:00:00:00:00:01 --vlan 4094", "RemoveFDB blue 02:00:00:00:00:01 4094", ""},
 		{"fdb flush", "FlushFDB ", "flushed: 12\n"},
 		{"fdb flush blue", "FlushFDB blue", "flushed: 12\n"},
 	}

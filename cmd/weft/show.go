@@ -136,6 +136,9 @@ func ownShow(w io.Writer, l layout) {
 		fmt.Fprintln(w, line)
 		for _, p := range l.portsOf(n.Name) {
 			line := "port " + p.Name + "  " + join(p.Addresses) + "  " + p.MAC.String()
+			if cell := vlanCell(p); cell != "" {
+				line += "  vlan " + cell
+			}
 			if !p.Up {
 				line += "  down"
 			}

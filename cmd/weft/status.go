@@ -100,7 +100,7 @@ func statusPorts(w io.Writer, ps []spec.PortStatus) {
 	for _, p := range ps {
 		rows = append(rows, []string{p.Name, p.Network, join(p.Addresses), p.MAC.String(), p.IfName, fmt.Sprint(p.MTU), linkWord(p), short(p.RxFrames), short(p.TxFrames)})
 	}
-	unlearnedTable(w, "PORT NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX", rows, ps)
+	portColumns(w, "PORT NETWORK ADDRESSES MAC IFNAME MTU LINK RX TX", rows, ps)
 }
 
 func statusPeers(w io.Writer, ps []spec.PeerStatus) {

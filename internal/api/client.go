@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"syscall"
 
 	"weft/internal/spec"
@@ -153,14 +154,19 @@ func (c *Client) FDB(ctx context.Context, network string) (es []spec.FDBEntry, e
 	return es, c.do(ctx, http.MethodGet, "/v1/fdb"+query("network", network), nil, &es)
 }
 
-// AddFDB makes a static entry; to is a port's name, or peer:NAME.
-func (c *Client) AddFDB(ctx context.Context, network, mac, to string) error {
-	return c.do(ctx, http.MethodPost, "/v1/fdb", FDBRequest{network, mac, to}, nil)
+// AddFDB makes a static entry; to is a port's name, or peer:NAME, and vlan 0 the
+// untagged one.
+func (c *Client) AddFDB(ctx context.Context, network, mac, to string, vlan int) error {
+	return c.do(ctx, http.MethodPost, "/v1/fdb", FDBRequest{network, mac, to, vlan}, nil)
 }
 
 // RemoveFDB removes an entry.
-func (c *Client) RemoveFDB(ctx context.Context, network, mac string) error {
-	return c.do(ctx, http.MethodDelete, "/v1/fdb"+query("network", network, "mac", mac), nil, nil)
+func (c *Client) RemoveFDB(ctx context.Context, network, mac string, vlan int) error {
+	of := []string{"network", network, "mac", mac}
+	if vlan != 0 {
+		of = append(of, "vlan", strconv.Itoa(vlan))
+	}
+	return c.do(ctx, http.MethodDelete, "/v1/fdb"+query(of...), nil, nil)
 }
 
 // FlushFDB removes the learned entries of one network, or of all, and returns how many.

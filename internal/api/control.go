@@ -35,8 +35,8 @@ type Control interface {
 	RemoveUplink(network, device string) error
 
 	FDB(network string) ([]spec.FDBEntry, error)
-	AddFDB(network, mac, to string) error
-	RemoveFDB(network, mac string) error
+	AddFDB(network, mac, to string, vlan int) error
+	RemoveFDB(network, mac string, vlan int) error
 	FlushFDB(network string) (int, error)
 
 	Expose(e spec.Expose) (spec.PortStatus, error)

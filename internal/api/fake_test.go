@@ -152,9 +152,9 @@ func (f *fake) FDB(network string) ([]spec.FDBEntry, error) {
 	}, f.note(network)
 }
 
-func (f *fake) AddFDB(network, mac, to string) error { return f.note(network, mac, to) }
+func (f *fake) AddFDB(network, mac, to string, vlan int) error { return f.note(network, mac, to, vlan) }
 
-func (f *fake) RemoveFDB(network, mac string) error { return f.note(network, mac) }
+func (f *fake) RemoveFDB(network, mac string, vlan int) error { return f.note(network, mac, vlan) }
 
 func (f *fake) FlushFDB(network string) (int, error) { return 12, f.note(network) }
 

@@ -136,11 +136,18 @@ var routes = []route{
 		if err := decode(r, &e); err != nil {
 			return nil, err
 		}
-		return nil, c.AddFDB(e.Network, e.MAC, e.To)
+		return nil, c.AddFDB(e.Network, e.MAC, e.To, e.VLAN)
 	}},
-	{"DELETE /v1/fdb", []string{"network", "mac"}, func(c Control, r *http.Request) (any, error) {
+	{"DELETE /v1/fdb", []string{"network", "mac", "vlan"}, func(c Control, r *http.Request) (any, error) {
 		q := r.URL.Query()
-		return nil, c.RemoveFDB(q.Get("network"), q.Get("mac"))
+		vlan := 0
+		if v := q.Get("vlan"); v != "" {
+			var err error
+			if vlan, err = spec.ParseVLAN(v); err != nil {
+				return nil, requestError{err}
+			}
+		}
+		return nil, c.RemoveFDB(q.Get("network"), q.Get("mac"), vlan)
 	}},
 	{"POST /v1/fdb/flush", []string{"network"}, func(c Control, r *http.Request) (any, error) {
 		n, err := c.FlushFDB(r.URL.Query().Get("network"))
@@ -170,7 +177,8 @@ func getRoutes(c Control, r *http.Request) (any, error) {
 type FDBRequest struct {
 	Network string `json:"network"`
 	MAC     string `json:"mac"`
-	To      string `json:"to"` // a port's name, or peer:NAME
+	To      string `json:"to"`             // a port's name, or peer:NAME
+	VLAN    int    `json:"vlan,omitempty"` // 0: the untagged one
 }
 
 // Flushed says how many learned entries were removed.

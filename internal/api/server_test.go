@@ -209,8 +209,8 @@ func TestClientMirrorsControl(t *testing.T) {
 	same("FDB", len(es), err, 2)
 	_, err = c.FDB(ctx, "")
 	none("FDB", err)
-	none("AddFDB", c.AddFDB(ctx, "blue", "02:00:00:00:00:01", "peer:host2"))
-	none("RemoveFDB", c.RemoveFDB(ctx, "blue", "02:00:00:00:00:01"))
+	none("AddFDB", c.AddFDB(ctx, "blue", "02:00:00:00:00:01", "peer:host2", 10))
+	none("RemoveFDB", c.RemoveFDB(ctx, "blue", "02:00:00:00:00:01", 10))
 	flushed, err := c.FlushFDB(ctx, "blue")
 	same("FlushFDB", flushed, err, 12)
 	ds, err := c.Drops(ctx)
@@ -228,7 +228,7 @@ func TestClientMirrorsControl(t *testing.T) {
 		n, "blue", ch, true, "blue", true, "a/b?c", false, at, "blue", "netns:/a b&c=d", p, "host2",
 		"red", "", netip.MustParseAddr("fd00::1"), "red", route, true, []spec.Route{inTable(1, "blue"), inTable(2, "red")}, false, route.Prefix, "",
 		expose, "blue", publish, "blue", "netns:web", "53:53/udp", "cleanup", "blue", "",
-		"blue", "02:00:00:00:00:01", "peer:host2", "blue", "02:00:00:00:00:01", "blue", "h.yaml", host, true,
+		"blue", "02:00:00:00:00:01", "peer:host2", 10, "blue", "02:00:00:00:00:01", 10, "blue", "h.yaml", host, true,
 	}
 	if !reflect.DeepEqual(f.calls, want) {
 		t.Errorf("the control was asked\n got %+v\nwant %+v", f.calls, want)

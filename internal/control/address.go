@@ -92,6 +92,9 @@ func gatewayOf(n *network, asked []spec.Address, have []netip.Prefix, is4 bool) 
 			return a.Gateway, true // spec saw to it that there is one at most
 		}
 	}
+	if n.vlan != 0 {
+		return netip.Addr{}, false
+	}
 	for _, p := range have {
 		if p.Addr().Is4() != is4 {
 			continue

@@ -293,7 +293,7 @@ func (p *applying) wanted(a spec.Attach) (*wanted, error) {
 	}
 	a.IfName = cmp.Or(a.IfName, spec.DefaultIfName)
 	w := &wanted{Attach: a, t: t, mac: mac}
-	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated, MACLimit: a.MACLimit, Storm: a.Storm}
+	rec := endpointRecord{Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated, VLAN: a.VLAN, Trunk: a.Trunk, MACLimit: a.MACLimit, Storm: a.Storm}
 	w.was = p.c.endpointOf(n.Name, t)
 	switch err = there; {
 	case err != nil && (w.was == nil || p.c.ended(w.was)):
@@ -384,7 +384,7 @@ func (p *applying) portsOf(n *network, list []*wanted) error {
 func (p *applying) complete(n *network, w *wanted, list []*wanted, places []*place) error {
 	c, rec := p.c, &w.place.rec
 	rec.Addresses = w.place.addrs
-	rec.Gateways = chooseGateways(n, w.Attach.Addresses, rec.Addresses)
+	rec.Gateways = chooseGateways(n.in(rec.VLAN), w.Attach.Addresses, rec.Addresses)
 	if w.was != nil && len(w.Attach.Addresses) == 0 {
 		eps := make([]*endpoint, len(list))
 		for i := range list {
@@ -399,10 +399,10 @@ func (p *applying) complete(n *network, w *wanted, list []*wanted, places []*pla
 	}
 	switch {
 	case rec.OwnMTU:
-	case w.was != nil && !w.was.OwnMTU && c.networks[n.Name].MTU == n.MTU:
+	case w.was != nil && !w.was.OwnMTU && c.networks[n.Name].MTU == n.MTU && w.was.sameVLANs(rec.vlans()):
 		rec.MTU = w.was.MTU // fixed at attach
 	default:
-		rec.MTU = c.mtuIn(p.t.desired, n)
+		rec.MTU = c.portMTU(p.t.desired, n, *rec)
 	}
 	if least := leastMTU(rec.Addresses); rec.MTU < least {
 		if rec.OwnMTU {
@@ -466,7 +466,7 @@ func (p *applying) entry(s spec.Static) (staticRecord, error) {
 	if err != nil {
 		return staticRecord{}, err
 	}
-	rec := staticRecord{Network: n.Name, MAC: mac}
+	rec := staticRecord{Network: n.Name, VLAN: s.VLAN, MAC: mac}
 	for _, ep := range p.stands {
 		if ep.Network == n.Name && ep.MAC == mac {
 			return rec, fmt.Errorf("it is the address of port %s, which needs no entry", ep.Target)
@@ -490,12 +490,20 @@ func (p *applying) entry(s spec.Static) (staticRecord, error) {
 		rec.Target = s.To
 		return rec, nil
 	}
+	if s.To == hostTargetName && s.VLAN == 0 && p.hostIn(n.Name) {
+		rec.Target = s.To
+		return rec, nil
+	}
 	t, _, _, err := p.find(s.To)
 	if err != nil {
 		return rec, err
 	}
-	if p.stands[n.Name+" "+t.key] == nil {
+	ep := p.stands[n.Name+" "+t.key]
+	if ep == nil {
 		return rec, fmt.Errorf("%s is not attached to network %q: add it under attachments", s.To, n.Name)
+	}
+	if !ep.in(s.VLAN) {
+		return rec, fmt.Errorf("%s is attached %s, and is not in %s", s.To, ep.vlans(), vlanName(s.VLAN))
 	}
 	rec.Target = t.text
 	return rec, nil
@@ -581,6 +589,12 @@ func portTexts(eps []*endpoint) map[string]string {
 		if ep.Isolated {
 			s += ", isolated"
 		}
+		if ep.VLAN != 0 {
+			s += fmt.Sprintf(", vlan %d", ep.VLAN)
+		}
+		if ep.Trunk != "" {
+			s += ", trunk " + string(ep.Trunk)
+		}
 		if ep.MACLimit != nil {
 			s += fmt.Sprintf(", mac-limit %d", *ep.MACLimit)
 		}
@@ -604,7 +618,11 @@ func joinText[T fmt.Stringer](list []T) string {
 func staticTexts(list []staticRecord) map[string]string {
 	all := map[string]string{}
 	for _, s := range list {
-		all[s.Network+" "+s.MAC.String()] = fmt.Sprintf("%s in %s to %s", s.MAC, s.Network, s.to())
+		in := s.Network
+		if s.VLAN != 0 {
+			in += fmt.Sprintf(" VLAN %d", s.VLAN)
+		}
+		all[in+" "+s.MAC.String()] = fmt.Sprintf("%s in %s to %s", s.MAC, in, s.to())
 	}
 	return all
 }

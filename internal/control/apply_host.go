@@ -86,6 +86,13 @@ func (p *applying) keptHost(network string) *place {
 	return &place{rec: ep.endpointRecord, addrs: ep.Addresses}
 }
 
+// hostIn reports whether the host will have a place in a network.
+func (p *applying) hostIn(network string) bool {
+	return p.keptHost(network) != nil ||
+		slices.ContainsFunc(p.cfg.Exposed, func(e spec.Expose) bool { return e.Network == network }) ||
+		slices.ContainsFunc(p.cfg.Published, func(s spec.Publish) bool { return s.Network == network })
+}
+
 // exposure returns how the host's place was asked for.
 func (ep *endpoint) exposure() spec.Expose {
 	return spec.Expose{Network: ep.Network, Addresses: ep.Addresses, NoSNAT: ep.Host.NoSNAT}

@@ -21,6 +21,21 @@ func (p *applying) planUplinks() error {
 			return p.at(u.Line, fmt.Errorf("uplink %q: %w", u.Device, err))
 		}
 	}
+	for _, u := range p.up { // those that are declared elsewhere
+		if err := p.checkVLANs(u.Uplink); err != nil {
+			return p.at(0, err)
+		}
+	}
+	return nil
+}
+
+// checkVLANs refuses an uplink that is one VLAN where a port of the network has VLANs.
+func (p *applying) checkVLANs(u spec.Uplink) error {
+	for _, ep := range p.stands {
+		if ep.Network == u.Network && u.VLAN != 0 && ep.hasVLANs() {
+			return vlanClash(u, ep.Target)
+		}
+	}
 	return nil
 }
 
@@ -30,6 +45,9 @@ func (p *applying) planUplink(u spec.Uplink) error {
 	}
 	if p.t.desired.networks[u.Network] == nil {
 		return fmt.Errorf("network %q does not exist: add it under networks", u.Network)
+	}
+	if err := p.checkVLANs(u); err != nil {
+		return err
 	}
 	want := &uplink{Uplink: u, origin: byAPI, since: time.Now()}
 	want.Line = 0

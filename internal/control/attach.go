@@ -126,7 +126,7 @@ func (c *Controller) attachAgain(n *network, ep *endpoint, t target, ns tap.Name
 		return err
 	}
 	if next.Life != ep.Life && !ep.OwnMTU { // another container
-		next.MTU = max(c.mtu(n), leastMTU(ep.Addresses))
+		next.MTU = max(c.portMTU(c.desired, n, next.endpointRecord), leastMTU(ep.Addresses))
 	}
 	if err := c.checkIfName(next); err != nil {
 		return err
@@ -221,9 +221,12 @@ func (c *Controller) plugFormer(ep *endpoint) error {
 // connect gives ep, which owns dev from now on, a port of the switch. base is
 // what the TAP had counted as dropped. On error dev is the caller's.
 func (c *Controller) connect(ep *endpoint, dev *tap.Device, base uint64) error {
+	if err := c.checkVLANs(ep.Network, ep.endpointRecord); err != nil {
+		return err
+	}
 	id, err := c.sw.AddPort(dataplane.PortConfig{
 		Device: dev, Domain: c.domains[ep.Network].id, MAC: ep.MAC, Addrs: ep.addrs(), MTU: ep.MTU, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated, Host: ep.Host != nil,
-		Stations: portLimit(ep.MACLimit), FloodRate: portLimit(ep.Storm),
+		VLAN: uint16(ep.VLAN), Trunk: ep.Trunk.VLANs(), Stations: portLimit(ep.MACLimit), FloodRate: portLimit(ep.Storm),
 	})
 	if err != nil {
 		return err

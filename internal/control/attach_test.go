@@ -81,7 +81,7 @@ func TestAttachRefuses(t *testing.T) {
 	r.attach(c, ask(t, "blue", "netns:a", "10.32.0.5/24"))
 	r.attach(c, ask(t, "tiny", "netns:d"))
 	r.attach(c, ask(t, "tiny", "netns:e"))
-	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a"); err != nil {
+	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a", 0); err != nil {
 		t.Fatal(err)
 	}
 	with := func(a spec.Attach, f func(*spec.Attach)) spec.Attach { f(&a); return a }
@@ -222,7 +222,7 @@ func TestDetach(t *testing.T) {
 	c := r.open("network blue=10.32.0.0/24")
 	r.container("/run/netns/a")
 	mac := r.attach(c, ask(t, "blue", "netns:a")).MAC
-	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a"); err != nil {
+	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a", 0); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -254,7 +254,7 @@ func TestContainerDies(t *testing.T) {
 	r.container("/run/netns/b")
 	was := r.attach(c, ask(t, "blue", "netns:a", "10.32.0.77/24"))
 	r.attach(c, ask(t, "blue", "netns:b"))
-	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a"); err != nil {
+	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a", 0); err != nil {
 		t.Fatal(err)
 	}
 	r.kill("/run/netns/a")

@@ -521,7 +521,7 @@ func (c *Controller) fill(n *network, v vacancy, t target, ns tap.Namespace) err
 		return err
 	}
 	if !ep.OwnMTU {
-		ep.MTU = max(c.mtu(n), leastMTU(ep.Addresses))
+		ep.MTU = max(c.portMTU(c.desired, n, ep.endpointRecord), leastMTU(ep.Addresses))
 	}
 	if ep.Life, err = c.lifeOf(t, ns); err != nil {
 		return err

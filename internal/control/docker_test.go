@@ -188,7 +188,7 @@ func TestDockerFollows(t *testing.T) {
 	if got := onePort(c); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("restarted: got %+v, want %+v\n%s", got, want, &r.log)
 	}
-	if err := c.AddFDB("blue", "02:00:00:00:00:99", "web"); err != nil {
+	if err := c.AddFDB("blue", "02:00:00:00:00:99", "web", 0); err != nil {
 		t.Fatal(err)
 	}
 	web.Name = "shop"

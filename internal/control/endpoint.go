@@ -124,6 +124,8 @@ func (ep *endpoint) differs(a spec.Attach) error {
 		return fmt.Errorf("it is attached without --allow-spoof: %s", cure)
 	case !a.AllowSpoof && ep.AllowSpoof:
 		return fmt.Errorf("it is attached with --allow-spoof: %s", cure)
+	case a.VLAN != 0 && a.VLAN != ep.VLAN, a.Trunk != "" && a.Trunk != ep.Trunk:
+		return fmt.Errorf("it is attached %s, not %s: %s", ep.vlans(), vlans{a.VLAN, a.Trunk}, cure)
 	case a.MACLimit != nil && *a.MACLimit != limitOf(ep.MACLimit, spec.DefaultMACLimit):
 		return fmt.Errorf("it is attached with --mac-limit %d, not %d: %s", limitOf(ep.MACLimit, spec.DefaultMACLimit), *a.MACLimit, cure)
 	case a.Storm != nil && *a.Storm != limitOf(ep.Storm, spec.DefaultStorm):
@@ -159,24 +161,27 @@ func askedMAC(a spec.Attach) (header.MAC, error) {
 func (c *Controller) newEndpoint(n *network, t target, ns tap.Namespace, a spec.Attach) (*endpoint, error) {
 	ep := &endpoint{target: t, endpointRecord: endpointRecord{
 		Network: n.Name, Target: t.text, IfName: a.IfName, MTU: a.MTU, OwnMTU: a.MTU != 0, AllowSpoof: a.AllowSpoof, Isolated: a.Isolated,
-		MACLimit: a.MACLimit, Storm: a.Storm,
+		VLAN: a.VLAN, Trunk: a.Trunk, MACLimit: a.MACLimit, Storm: a.Storm,
 	}}
+	if err := c.checkVLANs(n.Name, ep.endpointRecord); err != nil {
+		return nil, err
+	}
 	if ep.IfName == "" {
 		ep.IfName = spec.DefaultIfName
 	}
 	if ep.MTU == 0 {
-		ep.MTU = c.mtu(n)
+		ep.MTU = c.portMTU(c.desired, n, ep.endpointRecord)
 	}
 	var err error
 	if !a.NoAddress {
-		if ep.Addresses, err = c.chooseAddresses(n, a.Addresses); err != nil {
+		if ep.Addresses, err = c.chooseAddresses(n.in(ep.VLAN), a.Addresses); err != nil {
 			return nil, err
 		}
 	}
 	if least := leastMTU(ep.Addresses); ep.MTU < least {
 		return nil, fmt.Errorf("MTU %d is too small for its addresses: at least %d is needed", ep.MTU, least)
 	}
-	ep.Gateways = chooseGateways(n, a.Addresses, ep.Addresses)
+	ep.Gateways = chooseGateways(n.in(ep.VLAN), a.Addresses, ep.Addresses)
 	if ep.MAC, err = askedMAC(a); err != nil {
 		return nil, err
 	}

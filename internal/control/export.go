@@ -59,7 +59,7 @@ func (c *Controller) export(origins ...string) spec.Config {
 		}
 	}
 	for _, s := range c.statics {
-		cfg.FDB = append(cfg.FDB, spec.Static{Network: s.Network, MAC: s.MAC.String(), To: s.to()})
+		cfg.FDB = append(cfg.FDB, spec.Static{Network: s.Network, VLAN: s.VLAN, MAC: s.MAC.String(), To: s.to()})
 	}
 	return cfg
 }
@@ -78,14 +78,14 @@ func unsettle(n spec.Network) spec.Network {
 // exportPort returns the attachment that makes ep. Its MAC and addresses are
 // written out, so that they stay.
 func exportPort(n *network, ep *endpoint) spec.Attach {
-	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof, MACLimit: ep.MACLimit, Storm: ep.Storm, Isolated: ep.Isolated, NoAddress: len(ep.Addresses) == 0}
+	a := spec.Attach{Network: ep.Network, Target: ep.Target, MAC: ep.MAC.String(), AllowSpoof: ep.AllowSpoof, MACLimit: ep.MACLimit, Storm: ep.Storm, Isolated: ep.Isolated, VLAN: ep.VLAN, Trunk: ep.Trunk, NoAddress: len(ep.Addresses) == 0}
 	if ep.IfName != spec.DefaultIfName {
 		a.IfName = ep.IfName
 	}
 	if ep.OwnMTU {
 		a.MTU = ep.MTU
 	}
-	implied := chooseGateways(n, nil, ep.Addresses)
+	implied := chooseGateways(n.in(ep.VLAN), nil, ep.Addresses)
 	written := map[netip.Addr]bool{}
 	for _, p := range ep.Addresses {
 		addr := spec.Address{Prefix: p}

@@ -31,21 +31,36 @@ func (c *Controller) FDB(network string) ([]spec.FDBEntry, error) {
 	ports, peers := c.namesByID()
 	list := []spec.FDBEntry{}
 	for _, name := range names {
-		table := c.sw.FDB(c.domains[name].id)
-		if table == nil { // the network is being made or removed
-			continue
-		}
-		for _, e := range table.Entries(c.sw.Now()) {
-			row := spec.FDBEntry{Network: name, MAC: e.MAC, Kind: kinds[e.Kind], AgeSeconds: e.Age}
-			if e.Dest.IsPeer() {
-				row.Peer = peers[encap.PeerID(e.Dest.ID())]
-			} else {
-				row.Port = ports[dataplane.PortID(e.Dest.ID())]
-			}
-			list = append(list, row)
+		list = append(list, c.entriesOf(name, 0, ports, peers)...)
+		for _, vid := range c.sw.VLANs(c.domains[name].id) {
+			list = append(list, c.entriesOf(name, int(vid), ports, peers)...)
 		}
 	}
 	return list, nil
+}
+
+// entriesOf returns the entries of one VLAN of a network.
+func (c *Controller) entriesOf(network string, vlan int, ports map[dataplane.PortID]string, peers map[encap.PeerID]string) (list []spec.FDBEntry) {
+	table := c.table(network, vlan)
+	if table == nil { // it is being made or removed
+		return nil
+	}
+	for _, e := range table.Entries(c.sw.Now()) {
+		row := spec.FDBEntry{Network: network, VLAN: vlan, MAC: e.MAC, Kind: kinds[e.Kind], AgeSeconds: e.Age}
+		if e.Dest.IsPeer() {
+			row.Peer = peers[encap.PeerID(e.Dest.ID())]
+		} else {
+			row.Port = ports[dataplane.PortID(e.Dest.ID())]
+		}
+		list = append(list, row)
+	}
+	return list
+}
+
+// table returns the FDB of a VLAN of a network, or of the untagged one; nil where
+// there is none.
+func (c *Controller) table(network string, vlan int) *fib.FDB {
+	return c.sw.FDB(c.sw.VLAN(c.domains[network].id, uint16(vlan)))
 }
 
 // namesByID returns the names of ports and peers by the switch's numbers.
@@ -68,18 +83,18 @@ func (c *Controller) namesByID() (map[dataplane.PortID]string, map[encap.PeerID]
 }
 
 // AddFDB makes a static entry, which outlives a restart. to is a port's name,
-// or peer:NAME. The same entry again is no error.
-func (c *Controller) AddFDB(network, mac, to string) error {
+// or peer:NAME; vlan 0 is the untagged one. The same entry again is no error.
+func (c *Controller) AddFDB(network, mac, to string, vlan int) error {
 	end, err := c.begin()
 	if err != nil {
 		return err
 	}
 	defer end()
-	n, m, err := c.networkAndMAC(network, mac)
+	n, m, err := c.networkAndMAC(network, mac, vlan)
 	if err != nil {
 		return err
 	}
-	add, dest, err := c.staticTo(n, m, to)
+	add, dest, err := c.staticTo(n, m, to, vlan)
 	if err != nil {
 		return err
 	}
@@ -90,8 +105,8 @@ func (c *Controller) AddFDB(network, mac, to string) error {
 		if s == add {
 			return nil
 		}
-		if s.Network == network && s.MAC == m {
-			return fmt.Errorf("MAC %s has a static entry in network %q that leads to %s: remove it first with weft fdb rm %s %s", m, network, c.staticName(s), network, m)
+		if s.Network == network && s.VLAN == vlan && s.MAC == m {
+			return fmt.Errorf("MAC %s has a static entry in network %q that leads to %s: remove it first with weft fdb rm %s %s%s", m, network, c.staticName(s), network, m, vlanFlag(vlan))
 		}
 	}
 	statics := c.statics
@@ -100,7 +115,7 @@ func (c *Controller) AddFDB(network, mac, to string) error {
 	if err := c.commit(do, undo); err != nil {
 		return fmt.Errorf("add FDB entry %s: %w", m, err)
 	}
-	if dest != 0 && !c.sw.FDB(c.domains[network].id).Set(m, dest, fib.Static) {
+	if table := c.table(network, vlan); dest != 0 && table != nil && !table.Set(m, dest, fib.Static) {
 		c.locked(undo)
 		if err := c.save(); err != nil {
 			c.log.Error("refused FDB entry stays in the state file", "network", network, "mac", m, "err", err)
@@ -111,8 +126,11 @@ func (c *Controller) AddFDB(network, mac, to string) error {
 }
 
 // networkAndMAC looks both up.
-func (c *Controller) networkAndMAC(network, mac string) (*network, header.MAC, error) {
+func (c *Controller) networkAndMAC(network, mac string, vlan int) (*network, header.MAC, error) {
 	n, err := c.networkNamed(network)
+	if err == nil && vlan != 0 {
+		err = spec.CheckVLAN(vlan)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -122,8 +140,8 @@ func (c *Controller) networkAndMAC(network, mac string) (*network, header.MAC, e
 
 // staticTo returns the entry that leads mac to a port or peer:NAME. dest is 0
 // for a port that is down.
-func (c *Controller) staticTo(n *network, mac header.MAC, to string) (s staticRecord, dest fib.Dest, err error) {
-	s = staticRecord{Network: n.Name, MAC: mac}
+func (c *Controller) staticTo(n *network, mac header.MAC, to string, vlan int) (s staticRecord, dest fib.Dest, err error) {
+	s = staticRecord{Network: n.Name, VLAN: vlan, MAC: mac}
 	if name, ok := strings.CutPrefix(to, "peer:"); ok {
 		p := c.peers[name]
 		switch {
@@ -138,6 +156,9 @@ func (c *Controller) staticTo(n *network, mac header.MAC, to string) (s staticRe
 	for ep, name := range portNames(c.endpointList()) {
 		if name != to || ep.Network != n.Name {
 			continue
+		}
+		if !ep.in(vlan) {
+			return s, 0, fmt.Errorf("port %s is attached %s: it is not in %s", name, ep.vlans(), vlanName(vlan))
 		}
 		s.Target = ep.Target
 		if ep.dev != nil {
@@ -171,13 +192,13 @@ func (c *Controller) checkAttached(n *network, mac header.MAC, cure string) erro
 }
 
 // RemoveFDB removes a static or learned entry. One that does not exist is no error.
-func (c *Controller) RemoveFDB(network, mac string) error {
+func (c *Controller) RemoveFDB(network, mac string, vlan int) error {
 	end, err := c.begin()
 	if err != nil {
 		return err
 	}
 	defer end()
-	n, m, err := c.networkAndMAC(network, mac)
+	n, m, err := c.networkAndMAC(network, mac, vlan)
 	if err != nil {
 		return err
 	}
@@ -186,12 +207,14 @@ func (c *Controller) RemoveFDB(network, mac string) error {
 	}
 	statics := c.statics
 	do := func() {
-		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Network == network && s.MAC == m })
+		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Network == network && s.VLAN == vlan && s.MAC == m })
 	}
 	if err := c.commit(do, func() { c.statics = statics }); err != nil {
 		return fmt.Errorf("remove FDB entry %s: %w", m, err)
 	}
-	c.sw.FDB(c.domains[network].id).Delete(m)
+	if table := c.table(network, vlan); table != nil {
+		table.Delete(m)
+	}
 	return nil
 }
 
@@ -212,17 +235,25 @@ func (c *Controller) FlushFDB(network string) (int, error) {
 	for name, d := range c.domains {
 		if network == "" || network == name {
 			n += c.sw.FDB(d.id).Flush(0)
+			for _, vid := range c.sw.VLANs(d.id) {
+				n += c.table(name, int(vid)).Flush(0)
+			}
 		}
 	}
 	return n, nil
 }
 
 // restoreStatics puts the static entries that lead to ep into the FDB: its port
-// is new there.
+// is new there. With it VLANs may be new, and so all entries in them.
 func (c *Controller) restoreStatics(ep *endpoint) {
 	for _, s := range c.statics {
-		if s.Network == ep.Network && s.Target == ep.Target {
+		if s.Network != ep.Network {
+			continue
+		}
+		if s.Target == ep.Target {
 			c.setStatic(s, fib.PortDest(uint16(ep.port)))
+		} else if dest, ok := c.staticDest(s); ok && s.VLAN != 0 && ep.in(s.VLAN) {
+			c.setStatic(s, dest)
 		}
 	}
 }
@@ -246,11 +277,20 @@ func (c *Controller) staticDest(s staticRecord) (fib.Dest, bool) {
 			return fib.PortDest(uint16(ep.port)), true
 		}
 	}
+	for _, u := range c.uplinks {
+		if u.Network == s.Network && u.target() == s.Target && u.link != nil {
+			return fib.PortDest(uint16(u.port)), true
+		}
+	}
 	return 0, false
 }
 
 func (c *Controller) setStatic(s staticRecord, dest fib.Dest) {
-	if table := c.sw.FDB(c.domains[s.Network].id); table == nil || !table.Set(s.MAC, dest, fib.Static) {
+	table := c.table(s.Network, s.VLAN)
+	if table == nil && s.VLAN != 0 {
+		return // until a port names the VLAN
+	}
+	if table == nil || !table.Set(s.MAC, dest, fib.Static) {
 		c.log.Warn("static FDB entry was not restored", "network", s.Network, "mac", s.MAC, "to", c.staticName(s))
 	}
 }
@@ -275,7 +315,7 @@ func (c *Controller) staticName(s staticRecord) string {
 
 func sortStatics(list []staticRecord) []staticRecord {
 	slices.SortFunc(list, func(a, b staticRecord) int {
-		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.MAC, b.MAC))
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
 	})
 	return list
 }

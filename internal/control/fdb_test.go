@@ -31,7 +31,7 @@ func TestStaticFDB(t *testing.T) {
 		{"red", "02:00:00:00:00:03", "peer:h2", []string{`"h2"`, `"red"`}},
 	}
 	for _, tt := range tests {
-		err := c.AddFDB(tt.network, tt.mac, tt.to)
+		err := c.AddFDB(tt.network, tt.mac, tt.to, 0)
 		if tt.want != nil {
 			wantError(t, err, tt.want...)
 		} else if err != nil {
@@ -50,10 +50,10 @@ func TestStaticFDB(t *testing.T) {
 	if got := list(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	wantError(t, c.RemoveFDB("blue", a.MAC.String()), "port a", "detach")
-	wantError(t, c.RemoveFDB("green", "02:00:00:00:00:01"), `"green"`)
+	wantError(t, c.RemoveFDB("blue", a.MAC.String(), 0), "port a", "detach")
+	wantError(t, c.RemoveFDB("green", "02:00:00:00:00:01", 0), `"green"`)
 	for range 2 {
-		if err := c.RemoveFDB("blue", "02:00:00:00:00:01"); err != nil {
+		if err := c.RemoveFDB("blue", "02:00:00:00:00:01", 0); err != nil {
 			t.Error(err)
 		}
 	}

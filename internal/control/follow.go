@@ -51,7 +51,7 @@ func (c *Controller) follow(was spec.Network, next *network, in desired, mtu boo
 			rec.Gateways = gws
 		}
 		if mtu && !rec.OwnMTU {
-			rec.MTU = c.mtuIn(in, next)
+			rec.MTU = c.portMTU(in, next, rec)
 		}
 		if least := leastMTU(rec.Addresses); rec.MTU < least {
 			if rec.OwnMTU {
@@ -176,6 +176,9 @@ func emptyPools(n *network) ([]*ipam.Pool, error) {
 
 // followGateways returns the default routes of an endpoint that has addrs in next.
 func followGateways(was spec.Network, next *network, rec endpointRecord, addrs []netip.Prefix, eps []*endpoint, places []*place) ([]netip.Addr, error) {
+	if rec.VLAN != 0 { // where no gateway is: all were chosen
+		was.Gateways = nil
+	}
 	var list []netip.Addr
 	reached := func(gw netip.Addr) bool {
 		return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Contains(gw) && p.Addr() != gw })
@@ -187,6 +190,7 @@ func followGateways(was spec.Network, next *network, rec endpointRecord, addrs [
 			continue // there is nothing left to send from
 		}
 		gw, has := next.gatewayFor(addrs[j].Addr())
+		has = has && rec.VLAN == 0
 		if i >= 0 && !slices.Contains(was.Gateways, rec.Gateways[i]) { // it was chosen with @GW
 			gw, has = movedGateway(was, next, rec.Gateways[i], eps, places), true
 			if !reached(gw) {

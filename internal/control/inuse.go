@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -48,7 +49,7 @@ func (c *Controller) holders(n *network, addrs []netip.Addr) (map[netip.Addr]str
 		if len(ask) == 0 {
 			break
 		}
-		found, err := c.sys.inUse(u.Device, u.state, u.VLAN, hostMAC(c.opt.Config.Name), ask)
+		found, err := c.sys.inUse(u.Device, u.state, cmp.Or(u.VLAN, n.vlan), hostMAC(c.opt.Config.Name), ask)
 		if err != nil {
 			return nil, err
 		}

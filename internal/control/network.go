@@ -18,6 +18,7 @@ type network struct {
 	spec.Network
 	origin string
 	kept   bool // no longer declared, but its ports are attached
+	vlan   int  // that is meant of it, see in; 0: the network itself
 }
 
 // settle fills in what the user may leave out.

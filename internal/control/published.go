@@ -125,6 +125,9 @@ func (c *Controller) checkPublish(n *network, p *published) error {
 	if ep == nil && p.origin != declared {
 		return fmt.Errorf("%s is not attached to network %q on this host: weft attach %s %s first; what is attached elsewhere is published there", p.Target, n.Name, n.Name, p.Target)
 	}
+	if ep != nil && ep.VLAN != 0 {
+		return fmt.Errorf("%s is in VLAN %d of network %q, where the host is not: attach it without --vlan", p.Target, ep.VLAN, n.Name)
+	}
 	if p.Host.IsValid() {
 		own, err := c.sys.addrs()
 		if err != nil {
@@ -239,6 +242,9 @@ func (c *Controller) publishProblem(p *published) string {
 		return fmt.Sprintf("network %q does not exist: add it again, or weft unpublish %s %s", p.Network, p.Network, p.Target)
 	case ep == nil:
 		return fmt.Sprintf("%s is not attached: weft attach %s %s, or weft unpublish %s %s", p.Target, p.Network, p.Target, p.Network, p.Target)
+	}
+	if ep.VLAN != 0 {
+		return fmt.Sprintf("%s is in VLAN %d of the network, where the host is not: attach it without --vlan", p.Target, ep.VLAN)
 	}
 	place := c.placeToward(n)
 	if place == nil {

@@ -33,10 +33,10 @@ func TestRestart(t *testing.T) {
 	r.attach(c, spoof)
 	r.attach(c, ask(t, "blue", "netns:b"))
 	r.attach(c, ask(t, "blue", "pid:12"))
-	if err := c.AddFDB("red", "02:00:00:00:00:98", "peer:h2"); err != nil {
+	if err := c.AddFDB("red", "02:00:00:00:00:98", "peer:h2", 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a"); err != nil {
+	if err := c.AddFDB("blue", "02:00:00:00:00:99", "a", 0); err != nil {
 		t.Fatal(err)
 	}
 	before, fdb := c.Status(), entries(t, c)

@@ -28,9 +28,10 @@ import (
 //	4  uplinks; isolated ports; host, published, and the host's own endpoints
 //	5  routes_file, routes_gone; mac_limit and storm of endpoints
 //	6  before_apply
+//	7  vlan and trunk of endpoints; vlan of static_fdb; icc of networks
 //
 // What is missing in an older one reads as empty, which is what it means.
-const stateVersion = 6
+const stateVersion = 7
 
 // oldestState is the first version that is still read.
 const oldestState = 1
@@ -93,6 +94,8 @@ type endpointRecord struct {
 	OwnMTU     bool           `json:"own_mtu,omitempty"` // given with attach, so the network's does not apply
 	AllowSpoof bool           `json:"allow_spoof,omitempty"`
 	Isolated   bool           `json:"isolated,omitempty"`
+	VLAN       int            `json:"vlan,omitempty"`
+	Trunk      spec.Trunk     `json:"trunk,omitempty"`
 	MACLimit   *int           `json:"mac_limit,omitempty"`
 	Storm      *int           `json:"storm,omitempty"`
 	Life       life           `json:"life"`
@@ -118,6 +121,7 @@ func (l life) namespace(path string) tap.Namespace {
 // staticRecord is a static FDB entry; Target or Peer is set.
 type staticRecord struct {
 	Network string     `json:"network"`
+	VLAN    int        `json:"vlan,omitempty"` // 0: the untagged one
 	MAC     header.MAC `json:"mac"`
 	Target  string     `json:"target,omitempty"`
 	Peer    string     `json:"peer,omitempty"`

@@ -47,9 +47,9 @@ func sampleState() *state {
 		}},
 		Leaving: []endpointRecord{{
 			Network: "blue", Target: "netns:web", IfName: "eth2", MAC: 0x0261fb88fee6, MTU: 1400,
-			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.6/24")}, Life: life{BootID: "a3c1", Device: 4, Inode: 4026532001},
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.32.0.6/24")}, VLAN: 10, Trunk: "20-30", Life: life{BootID: "a3c1", Device: 4, Inode: 4026532001},
 		}},
-		Static: []staticRecord{{Network: "blue", MAC: 0x020000000001, Target: "pid:4711"}, {Network: "blue", MAC: 0x020000000002, Peer: "h2"}},
+		Static: []staticRecord{{Network: "blue", MAC: 0x020000000001, Target: "pid:4711"}, {Network: "blue", MAC: 0x020000000002, Peer: "h2"}, {Network: "blue", VLAN: 10, MAC: 0x020000000002, Peer: "h2"}},
 		Published: []publishRecord{{Origin: byAPI, Publish: spec.Publish{
 			Network: "blue", Target: "pid:4711", Host: netip.MustParseAddr("192.0.2.1"), Port: 2222, Count: 1, To: 22, Proto: "tcp",
 		}}},
@@ -90,7 +90,7 @@ func TestStateOlderVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, routes := range map[string]bool{"state-v1.golden.json": false, "state-v2.golden.json": true, "state-v4.golden.json": true, "state-v5.golden.json": true} {
+	for file, routes := range map[string]bool{"state-v1.golden.json": false, "state-v2.golden.json": true, "state-v4.golden.json": true, "state-v5.golden.json": true, "state-v6.golden.json": true} {
 		t.Run(file, func(t *testing.T) {
 			old, err := os.ReadFile(filepath.Join("testdata", file))
 			if err != nil {
@@ -110,7 +110,7 @@ func TestStateOlderVersions(t *testing.T) {
 				}
 				got.routes = sampleState().routes
 			}
-			got.Uplinks, got.BeforeApply = sampleState().Uplinks, sampleState().BeforeApply
+			got.Uplinks, got.BeforeApply, got.Static = sampleState().Uplinks, sampleState().BeforeApply, sampleState().Static
 			got.Endpoints[0].MACLimit, got.Endpoints[0].Storm = new(int), new(int)
 			got.Leaving, got.Endpoints[0].Former = sampleState().Leaving, sampleState().Endpoints[0].Former
 			got.Published, got.Host, got.Endpoints = sampleState().Published, sampleState().Host, append(got.Endpoints[:1], sampleState().Endpoints[1:]...)

@@ -55,7 +55,7 @@ func (c *Controller) Ports() []spec.PortStatus {
 func (c *Controller) portStatus(ep *endpoint, name string) spec.PortStatus {
 	s := spec.PortStatus{
 		Name: name, Network: ep.Network, Kind: "tap", Target: ep.Target, Namespace: ep.target.path, IfName: ep.IfName, MAC: ep.MAC,
-		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated,
+		Addresses: orEmpty(ep.Addresses), MTU: ep.MTU, Up: ep.dev != nil, AllowSpoof: ep.AllowSpoof, Isolated: ep.Isolated, VLAN: ep.VLAN, Trunk: ep.Trunk,
 		MACLimit: 1, Storm: limitOf(ep.Storm, spec.DefaultStorm),
 	}
 	if ep.AllowSpoof {

@@ -40,7 +40,7 @@ func (a alteration) same() bool { return a.next.equal(a.was) }
 
 // reconnects reports whether the switch has to take the port anew.
 func (a alteration) reconnects(t, back *transition) bool {
-	return a.was.MAC != a.next.MAC || a.was.AllowSpoof != a.next.AllowSpoof || a.was.Isolated != a.next.Isolated || !a.was.sameLimits(a.next) ||
+	return a.was.MAC != a.next.MAC || a.was.AllowSpoof != a.next.AllowSpoof || a.was.Isolated != a.next.Isolated || !a.was.sameVLANs(a.next.vlans()) || !a.was.sameLimits(a.next) ||
 		t.networks[a.next.Network].ID != back.networks[a.was.Network].ID
 }
 
@@ -53,7 +53,7 @@ func (a alteration) moves() bool {
 func (r endpointRecord) equal(o endpointRecord) bool {
 	return r.Network == o.Network && r.Target == o.Target && r.IfName == o.IfName && r.MAC == o.MAC &&
 		slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.Gateways, o.Gateways) &&
-		r.MTU == o.MTU && r.OwnMTU == o.OwnMTU && r.AllowSpoof == o.AllowSpoof && r.Isolated == o.Isolated && r.sameLimits(o)
+		r.MTU == o.MTU && r.OwnMTU == o.OwnMTU && r.AllowSpoof == o.AllowSpoof && r.Isolated == o.Isolated && r.sameVLANs(o.vlans()) && r.sameLimits(o)
 }
 
 // empty reports whether t changes nothing.
@@ -283,7 +283,7 @@ func (c *Controller) turn(from, to *transition) error {
 // that are not there yet come with them.
 func (c *Controller) turnStatics(from, to []staticRecord) {
 	for _, s := range from {
-		if table := c.sw.FDB(c.domains[s.Network].id); table != nil && !slices.Contains(to, s) {
+		if table := c.table(s.Network, s.VLAN); table != nil && !slices.Contains(to, s) {
 			table.Delete(s.MAC)
 		}
 	}

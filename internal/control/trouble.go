@@ -58,7 +58,7 @@ func (c *Controller) troubleFound(e dataplane.Event) {
 		t.what = at
 		t.why = fmt.Sprintf("blocked, since it is part of a loop in network %q: what leaves by %s comes back by it: %s", network, other, c.loopCure(e))
 	} else {
-		t.why = fmt.Sprintf("MAC %s is used in two places, %s and %s: give one of them another", e.MAC, at, other)
+		t.why = fmt.Sprintf("MAC %s is used in two places%s, %s and %s: give one of them another", e.MAC, inVLAN(e.VLAN), at, other)
 	}
 	if c.faults.noteTrouble(t, time.Now()) {
 		c.log.Warn("trouble found", "network", network, "at", t.what, "reason", t.why)

@@ -156,6 +156,9 @@ func (c *Controller) AddUplink(u spec.Uplink) (spec.UplinkStatus, error) {
 			return spec.UplinkStatus{}, err
 		}
 	}
+	if err := c.checkUplinkVLAN(u); err != nil {
+		return spec.UplinkStatus{}, err
+	}
 	if add.state, err = c.sys.link(u.Device); err != nil {
 		return spec.UplinkStatus{}, err
 	}

@@ -62,10 +62,10 @@ func TestUplinkOfController(t *testing.T) {
 	lan.Drain()
 
 	// A static entry leads to the LAN, also after a restart.
-	if err := c.AddFDB("n", "02:00:00:00:00:77", "eth0"); err != nil {
+	if err := c.AddFDB("n", "02:00:00:00:00:77", "eth0", 0); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, c.AddFDB("n", "02:aa:00:00:00:03", "eth0"), "this host itself")
+	wantError(t, c.AddFDB("n", "02:aa:00:00:00:03", "eth0", 0), "this host itself")
 	r.close(c)
 	c = r.open("network n=10.1.0.0/24", "peer h2=192.0.2.2")
 	if us := c.Uplinks(); len(us) != 1 || us[0] != want {

@@ -50,6 +50,9 @@ func (a *Attach) Validate() error {
 			return err
 		}
 	}
+	if err := a.validateVLANs(); err != nil {
+		return err
+	}
 	return a.validateLimits()
 }
 

@@ -18,8 +18,9 @@ import (
 // Static is a static FDB entry.
 type Static struct {
 	Network string `json:"network"`
+	VLAN    int    `json:"vlan,omitempty"` // 0: the untagged one
 	MAC     string `json:"mac"`
-	To      string `json:"to"` // an attached target, peer:NAME, or uplink:DEVICE
+	To      string `json:"to"` // an attached target, host, peer:NAME, or uplink:DEVICE
 	Line    int    `json:"-"`  // in the file; 0: from elsewhere
 }
 
@@ -101,7 +102,7 @@ func (c Config) MarshalHost() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof", "isolated", "mac-limit", "storm"}
+var attachFields = []string{"network", "target", "addresses", "mac", "ifname", "mtu", "allow-spoof", "isolated", "vlan", "trunk", "mac-limit", "storm"}
 
 // set is the setter of an attachment; addresses collect.
 func (a *Attach) set(key, value string) (err error) {
@@ -130,6 +131,10 @@ func (a *Attach) set(key, value string) (err error) {
 		a.AllowSpoof, err = parseSwitch(key, value)
 	case "isolated":
 		a.Isolated, err = parseSwitch(key, value)
+	case "vlan":
+		a.VLAN, err = ParseVLAN(value)
+	case "trunk":
+		a.Trunk, err = ParseTrunk(value)
 	case "mac-limit":
 		a.MACLimit, err = ParseMACLimit(value)
 	case "storm":
@@ -158,18 +163,22 @@ func (a Attach) MarshalYAML() (any, error) {
 		MTU        int      `yaml:"mtu,omitempty"`
 		AllowSpoof bool     `yaml:"allow-spoof,omitempty"`
 		Isolated   bool     `yaml:"isolated,omitempty"`
+		VLAN       int      `yaml:"vlan,omitempty"`
+		Trunk      Trunk    `yaml:"trunk,omitempty"`
 		MACLimit   *int     `yaml:"mac-limit,omitempty"`
 		Storm      *int     `yaml:"storm,omitempty"`
-	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof, a.Isolated, a.MACLimit, a.Storm}, nil
+	}{a.Network, a.Target, addrs, a.MAC, a.IfName, a.MTU, a.AllowSpoof, a.Isolated, a.VLAN, a.Trunk, a.MACLimit, a.Storm}, nil
 }
 
-var staticFields = []string{"network", "mac", "to"}
+var staticFields = []string{"network", "vlan", "mac", "to"}
 
 // set is the setter of a static entry.
 func (s *Static) set(key, value string) (err error) {
 	switch key {
 	case "network":
 		s.Network, err = value, CheckName(value)
+	case "vlan":
+		s.VLAN, err = ParseVLAN(value)
 	case "mac":
 		var m header.MAC
 		m, err = ParseMAC(value)
@@ -192,7 +201,7 @@ func (s *Static) set(key, value string) (err error) {
 // validate reports what is missing.
 func (s *Static) validate() error {
 	if s.Network == "" || s.MAC == "" || s.To == "" {
-		return fmt.Errorf("want %s, all of them", strings.Join(staticFields, ", "))
+		return errors.New("want network, mac, to, all of them")
 	}
 	return nil
 }
@@ -201,9 +210,10 @@ func (s *Static) validate() error {
 func (s Static) MarshalYAML() (any, error) {
 	return struct {
 		Network string `yaml:"network"`
+		VLAN    int    `yaml:"vlan,omitempty"`
 		MAC     string `yaml:"mac"`
 		To      string `yaml:"to"`
-	}{s.Network, s.MAC, s.To}, nil
+	}{s.Network, s.VLAN, s.MAC, s.To}, nil
 }
 
 // addAttachment adds a unless its target has a place in the network already.
@@ -220,7 +230,7 @@ func (c *Config) addAttachment(a Attach) error {
 // addStatic adds s unless its address has an entry already.
 func (c *Config) addStatic(s Static) error {
 	for _, o := range c.FDB {
-		if o.Network == s.Network && o.MAC == s.MAC {
+		if o.Network == s.Network && o.VLAN == s.VLAN && o.MAC == s.MAC {
 			return fmt.Errorf("it has an entry in network %q on line %d already", s.Network, o.Line)
 		}
 	}

@@ -23,6 +23,8 @@ attachments:
     ifname: eth0
     mtu: 1300
     allow-spoof: true
+    vlan: 9
+    trunk: 10,20-30
     mac-limit: 16
     storm: 0
   - network: blue
@@ -31,6 +33,10 @@ fdb:
   - network: blue
     mac: 02:00:00:00:00:77
     to: peer:h2
+  - network: blue
+    vlan: 10
+    mac: 02:00:00:00:00:77
+    to: host
 `
 
 func TestParseHost(t *testing.T) {
@@ -40,7 +46,7 @@ func TestParseHost(t *testing.T) {
 	}
 	a := c.Attachments[0]
 	if len(c.Attachments) != 2 || a.Line != 10 || a.Addresses[0].String() != "10.1.0.5/24@10.1.0.9" || a.IfName != "eth0" || a.MTU != 1300 || !a.AllowSpoof || *a.MACLimit != 16 || *a.Storm != 0 || c.Attachments[1].MACLimit != nil ||
-		c.Attachments[1].Target != "pid:4711" || len(c.FDB) != 1 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 22 {
+		c.Attachments[1].Target != "pid:4711" || a.VLAN != 9 || a.Trunk != "10,20-30" || len(c.FDB) != 2 || c.FDB[0].To != "peer:h2" || c.FDB[0].Line != 24 || c.FDB[1].VLAN != 10 {
 		t.Errorf("got %+v", c)
 	}
 	out, err := c.MarshalHost()
@@ -102,7 +108,10 @@ func TestParseHostRefused(t *testing.T) {
 		{"ports: []\n", `f:1: field "ports" is not known; the fields are networks, peers, routes, uplinks, attachments, fdb`},
 		{"attachments: [{network: blue}]\n", `f:1: attachment of "": target "": want netns:NAME, netns:/path, pid:N or the name of a Docker container`},
 		{"attachments:\n- {target: pid:1, network: blue}\n- {target: pid:1, network: blue}\n", `f:3: attachment of "pid:1": it is attached to network "blue" on line 2 already`},
-		{"attachments:\n- target: pid:1\n  vlan: 7\n", `f:3: attachment of "pid:1": field "vlan" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof, isolated, mac-limit, storm`},
+		{"attachments:\n- target: pid:1\n  vlans: 7\n", `f:3: attachment of "pid:1": field "vlans" is not known; the fields are network, target, addresses, mac, ifname, mtu, allow-spoof, isolated, vlan, trunk, mac-limit, storm`},
+		{"attachments:\n- target: pid:1\n  network: blue\n  vlan: 4095\n", `f:4: attachment of "pid:1": vlan 4095 is out of range; it goes from 1 to 4094`},
+		{"attachments:\n- target: pid:1\n  network: blue\n  trunk: 30-20\n", `f:4: attachment of "pid:1": trunk "30-20": range 30-20 runs backwards; maybe you meant 20-30`},
+		{"attachments:\n- target: pid:1\n  network: blue\n  trunk: 1-4094\n  vlan: 7\n", `f:2: attachment of "pid:1": vlan 7 stands in trunk 1-4094 too: --vlan names the one that the container has untagged, the trunk those that it has tagged`},
 		{"attachments:\n- target: pid:1\n  network: blue\n  addresses: [10.1.0.5]\n", `f:4: attachment of "pid:1": address "10.1.0.5": the prefix length is missing; maybe you meant 10.1.0.5/24`},
 		{"attachments:\n- target: pid:1\n  network: blue\n  mac-limit: 5\n", `f:2: attachment of "pid:1": mac-limit is for ports with allow-spoof: any other sends from its own MAC alone`},
 		{"attachments:\n- target: pid:1\n  network: blue\n  storm: -1\n", `f:4: attachment of "pid:1": storm -1 is out of range; it goes from 0 to 100000000`},

@@ -70,6 +70,8 @@ type Attach struct {
 	MTU        int       `json:"mtu,omitempty"`        // 0: the network's
 	AllowSpoof bool      `json:"allow_spoof,omitempty"`
 	Isolated   bool      `json:"isolated,omitempty"`  // no frames to and from other isolated ports of this host
+	VLAN       int       `json:"vlan,omitempty"`      // of its untagged frames; 0: they are the network's
+	Trunk      Trunk     `json:"trunk,omitempty"`     // VLANs that it has tagged, without VLAN
 	MACLimit   *int      `json:"mac_limit,omitempty"` // addresses that are learned; nil: DefaultMACLimit; 0: as many as the table takes
 	Storm      *int      `json:"storm,omitempty"`     // frames a second; nil: DefaultStorm; 0: no limit
 	Line       int       `json:"-"`                   // in the file that is applied; 0: from elsewhere
@@ -174,6 +176,8 @@ type PortStatus struct {
 	Up         bool           `json:"up"`
 	AllowSpoof bool           `json:"allow_spoof"`
 	Isolated   bool           `json:"isolated"`
+	VLAN       int            `json:"vlan"`        // of its untagged frames; 0: the network's
+	Trunk      Trunk          `json:"trunk"`       // VLANs that it has tagged
 	MACLimit   int            `json:"mac_limit"`   // addresses that are known at it; 0: as many as the table takes
 	Storm      int            `json:"storm"`       // 0: no limit
 	Blocked    bool           `json:"blocked"`     // because of a loop
@@ -248,6 +252,7 @@ type Drop struct {
 // FDBEntry is one row of `weft fdb show`; Port or Peer is set.
 type FDBEntry struct {
 	Network    string     `json:"network"`
+	VLAN       int        `json:"vlan"` // 0: the untagged one
 	MAC        header.MAC `json:"mac"`
 	Port       string     `json:"port,omitempty"`
 	Peer       string     `json:"peer,omitempty"`

@@ -10,12 +10,6 @@ import (
 	"weft/internal/header"
 )
 
-// Bounds of a VLAN's number; 0 and 4095 are reserved (802.1Q-2018 table 9-2).
-const (
-	VLANMin = 1
-	VLANMax = 4094
-)
-
 // ToUplink stands before a device where a static FDB entry leads to an uplink.
 const ToUplink = "uplink:"
 
@@ -93,12 +87,6 @@ func (u *Uplink) set(key, value string) (err error) {
 		err = &keyError{key, uplinkFields}
 	}
 	return err
-}
-
-// ParseVLAN reads the number of a VLAN.
-func ParseVLAN(s string) (int, error) {
-	v, err := parseNumber("vlan", s, VLANMin, VLANMax)
-	return int(v), err
 }
 
 // Validate reports the first thing that is wrong with u, whatever the switch has.
