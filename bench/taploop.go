@@ -60,7 +60,7 @@ func tapLoop(args []string, _ io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		devs[i], err = tap.Create(ns, tap.Config{IfName: "eth1", MAC: header.MAC(0x0200_0000_0001 + i), MTU: 1500, Addrs: []netip.Prefix{p}})
+		devs[i], err = tap.Create(ns, tap.Config{IfName: "eth1", MAC: header.MAC(0x0200_0000_0001 + i), MTU: 1500, Addrs: []netip.Prefix{p}}, nil)
 		if err != nil {
 			return err
 		}

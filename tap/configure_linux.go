@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"weft/internal/header"
 )
 
 // configurator sets up one link inside a container. It is used on the thread
@@ -37,6 +39,7 @@ func (c configurator) all() error {
 	if err := c.setIPv6(); err != nil { // before the link is up: nothing is solicited then
 		return err
 	}
+	c.addLinkLocal()
 	if err := c.addAddrs(c.cfg.Addrs); err != nil {
 		return err
 	}
@@ -117,6 +120,16 @@ func (c configurator) setIPv6() error {
 		}
 	}
 	return nil
+}
+
+// addLinkLocal gives the link, before it is up, the link-local address that the
+// kernel would make of the MAC, without duplicate address detection: the switch
+// lets nobody else have it. The container can use it at once, and half of what it
+// would say to all at its start (the question for the address, multicast groups
+// joined anew) is not said. Where this is refused IPv6 is off, or the kernel
+// makes the address after all.
+func (c configurator) addLinkLocal() {
+	_ = c.addAddrs([]netip.Prefix{netip.PrefixFrom(header.LinkLocal(c.cfg.MAC), 64)})
 }
 
 func (c configurator) addAddrs(addrs []netip.Prefix) error {

@@ -24,22 +24,28 @@ var ErrNameTaken = errors.New("the container has one of that name already")
 // accepted), link up, default routes. The TAP outlives the process.
 //
 // It takes some 20 ms, nearly all of it in the move, where the kernel waits for
-// an RCU grace period under the rtnl lock (net/core/dev.c,
-// __dev_change_net_namespace): calls in parallel are no faster together.
+// RCU's callbacks under the rtnl lock (rcu_barrier in net/core/dev.c,
+// __dev_change_net_namespace): calls in parallel are no faster together. There is
+// no other way in: a descriptor finds TAPs in the namespace alone in which it was
+// opened, which it keeps alive (drivers/net/tun.c, tun_chr_open).
+//
+// Before the TAP persists, Create waits for recorded, which the caller's own record
+// of the TAP may end meanwhile; where that fails, so does Create. nil: there is
+// nothing to wait for.
 //
 // On error nothing is left behind. Errors wrap ErrNoNamespace and ErrNameTaken.
-func Create(ns Namespace, cfg Config) (*Device, error) {
+func Create(ns Namespace, cfg Config, recorded func() error) (*Device, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("create TAP: %w", err)
 	}
-	d, err := createIn(ns, cfg)
+	d, err := createIn(ns, cfg, recorded)
 	if err != nil {
 		return nil, fmt.Errorf("create TAP %s in %s: %w", cfg.IfName, ns.Path, err)
 	}
 	return d, nil
 }
 
-func createIn(ns Namespace, cfg Config) (*Device, error) {
+func createIn(ns Namespace, cfg Config, recorded func() error) (*Device, error) {
 	target, err := ns.open()
 	if err != nil {
 		return nil, err
@@ -64,6 +70,9 @@ func createIn(ns Namespace, cfg Config) (*Device, error) {
 			}
 			return configurator{h, link, cfg}.all()
 		})
+	}
+	if err == nil && recorded != nil {
+		err = recorded()
 	}
 	if err == nil {
 		err = rawdev.SetPersist(fd, true)

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"weft/internal/header"
 	"weft/internal/rawdev"
 )
 
@@ -108,6 +109,43 @@ func TestCreateUndoes(t *testing.T) {
 		t.Errorf("error = %v, want one about the default route", err)
 	}
 	c.unchanged(before)
+}
+
+// Where the caller's record fails the TAP goes: it persists only behind that.
+func TestCreateUnrecorded(t *testing.T) {
+	c := newContainer(t)
+	before, failed := c.state(), errors.New("no record")
+	err := c.host.Do(func() error {
+		_, err := Create(c.open(), testConfig("10.1.1.2/24"), func() error {
+			if link, ok := c.link("eth1").(*netlink.Tuntap); !ok || !link.NonPersist {
+				t.Errorf("link = %+v while it is recorded, want a TAP that does not persist", link)
+			}
+			return failed
+		})
+		return err
+	})
+	if !errors.Is(err, failed) {
+		t.Errorf("error = %v, want %v", err, failed)
+	}
+	c.unchanged(before)
+}
+
+// A container can use its link-local address at once, and asks nobody for it.
+func TestCreateLinkLocal(t *testing.T) {
+	c := newContainer(t)
+	cfg := testConfig("10.1.1.2/24")
+	c.create(cfg)
+	link := c.link("eth1")
+	c.do(func() error {
+		list, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		if err != nil {
+			return err
+		}
+		if len(list) != 1 || list[0].IP.String() != header.LinkLocal(cfg.MAC).String() || list[0].Flags&unix.IFA_F_NODAD == 0 || list[0].Flags&unix.IFA_F_TENTATIVE != 0 {
+			t.Errorf("addresses = %v, want %v alone, not tentative", list, header.LinkLocal(cfg.MAC))
+		}
+		return nil
+	})
 }
 
 // With disable_ipv6, as Docker sets it, an IPv6 address turns IPv6 on for this

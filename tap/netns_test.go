@@ -51,7 +51,7 @@ func (c container) open() Namespace {
 func (c container) tryCreate(ns Namespace, cfg Config) (d *Device, err error) {
 	c.t.Helper()
 	err = c.host.Do(func() error {
-		d, err = Create(ns, cfg)
+		d, err = Create(ns, cfg, nil)
 		return err
 	})
 	return d, err

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"weft/dataplane"
@@ -92,8 +93,7 @@ func (c *Controller) attachThere(n *network, ep *endpoint, t target, ns tap.Name
 	return c.attachAgain(n, ep, t, ns)
 }
 
-// attachNew makes an endpoint. The state has it before the container gets its
-// TAP, so that a crash leaves no TAP that nobody knows of.
+// attachNew makes an endpoint.
 func (c *Controller) attachNew(n *network, t target, ns tap.Namespace, a spec.Attach) (*endpoint, error) {
 	ep, err := c.newEndpoint(n, t, ns, a)
 	if err != nil {
@@ -102,13 +102,17 @@ func (c *Controller) attachNew(n *network, t target, ns tap.Namespace, a spec.At
 	return ep, c.addEndpoint(n, ep)
 }
 
-// addEndpoint is attachNew for an endpoint that has all it needs.
+// addEndpoint is attachNew for an endpoint that has all it needs. The state has it
+// before its TAP persists, so that a crash leaves no TAP that nobody knows of; it
+// is written while the kernel moves the TAP.
 func (c *Controller) addEndpoint(n *network, ep *endpoint) error {
 	undo := func() { delete(c.endpoints, ep.key()) }
-	if err := c.commit(func() { c.endpoints[ep.key()] = ep }, undo); err != nil {
-		return err
+	recorded := meanwhile(func() error { return c.commit(func() { c.endpoints[ep.key()] = ep }, undo) })
+	err := c.plugNew(ep, n, recorded)
+	if rerr := recorded(); rerr != nil {
+		return rerr // there is no TAP then
 	}
-	if err := c.plugNew(ep, n); err != nil {
+	if err != nil {
 		if cerr := c.commit(undo, func() {}); cerr != nil {
 			c.log.Error("failed attach stays in the state file", "network", ep.Network, "port", ep.Target, "err", cerr)
 		}
@@ -145,7 +149,7 @@ func (c *Controller) attachAgain(n *network, ep *endpoint, t target, ns tap.Name
 	if same { // the TAP may be there, if the switch only let go of it
 		err = c.plugFormer(ep)
 	} else {
-		err = c.plug(ep)
+		err = c.plug(ep, nil)
 	}
 	if err != nil {
 		c.locked(func() { ep.down = err.Error() })
@@ -155,18 +159,35 @@ func (c *Controller) attachAgain(n *network, ep *endpoint, t target, ns tap.Name
 	return nil
 }
 
-// plugNew is plug for an endpoint that the state may have lost.
-func (c *Controller) plugNew(ep *endpoint, n *network) error {
-	err := c.plug(ep)
-	if errors.Is(err, tap.ErrNameTaken) && !c.known(ep) {
-		err = c.plugLost(ep, n)
-	}
-	return err
+// meanwhile runs f in a goroutine of its own, which the caller waits for by the
+// function that it returns; that may be called again, and has f's error.
+func meanwhile(f func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- f() }() // ends with f
+	return sync.OnceValue(func() error { return <-done })
 }
 
-// plug makes ep's TAP and gives it a port of the switch.
-func (c *Controller) plug(ep *endpoint) error {
-	dev, err := c.sys.create(ep.namespace(), ep.config())
+// plugNew is plug for an endpoint that the state may have lost.
+func (c *Controller) plugNew(ep *endpoint, n *network, recorded func() error) error {
+	err := c.plug(ep, recorded)
+	if !errors.Is(err, tap.ErrNameTaken) {
+		return err
+	}
+	if recorded != nil {
+		if err := recorded(); err != nil {
+			return err
+		}
+	}
+	if c.known(ep) {
+		return err
+	}
+	return c.plugLost(ep, n)
+}
+
+// plug makes ep's TAP and gives it a port of the switch. Until recorded returns,
+// if it is not nil, the maps and the state file are another's.
+func (c *Controller) plug(ep *endpoint, recorded func() error) error {
+	dev, err := c.sys.create(ep.namespace(), ep.config(), recorded)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,15 @@ func (c *Controller) endpointsOf(network string) []*endpoint {
 }
 
 // portName returns the name that ep's port has now.
-func (c *Controller) portName(ep *endpoint) string { return portNames(c.endpointList())[ep] }
+func (c *Controller) portName(ep *endpoint) string {
+	var alike []*endpoint // on which its name depends
+	for _, other := range c.endpoints {
+		if other.target.base == ep.target.base {
+			alike = append(alike, other)
+		}
+	}
+	return portNames(alike)[ep]
+}
 
 // differs says what of a, which may leave things open, is not as ep has it.
 func (ep *endpoint) differs(a spec.Attach) error {
@@ -214,8 +222,8 @@ func (c *Controller) checkMAC(n *network, mac header.MAC) error {
 	if mac == hostMAC(c.opt.Config.Name) {
 		return fmt.Errorf("MAC %s is that of this switch itself: %s", mac, cure)
 	}
-	for _, ep := range c.endpointsOf(n.Name) {
-		if ep.MAC == mac {
+	for _, ep := range c.endpoints {
+		if ep.Network == n.Name && ep.MAC == mac {
 			return fmt.Errorf("MAC %s is that of port %s in network %q: %s", mac, c.portName(ep), n.Name, cure)
 		}
 	}

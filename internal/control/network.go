@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -149,12 +150,14 @@ func (c *Controller) pools(n *network) ([]*ipam.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := portNames(c.endpointList())
-	for _, ep := range c.endpointsOf(n.Name) {
+	for ep, name := range portNames(slices.Collect(maps.Values(c.endpoints))) {
+		if ep.Network != n.Name {
+			continue
+		}
 		for _, a := range ep.Addresses {
 			for _, p := range pools {
 				if p.Contains(a.Addr()) {
-					_ = p.Claim(a.Addr(), "port "+names[ep]) // was free when it was attached
+					_ = p.Claim(a.Addr(), "port "+name) // was free when it was attached
 				}
 			}
 		}

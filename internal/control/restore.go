@@ -104,7 +104,7 @@ func (c *Controller) openFormer(ep *endpoint) opened {
 	}
 	dev, err := c.sys.reopen(ns, ep.config())
 	if errors.Is(err, tap.ErrNoTAP) {
-		dev, err = c.sys.create(ns, ep.config())
+		dev, err = c.sys.create(ns, ep.config(), nil)
 		return opened{dev: dev, err: err}
 	}
 	if err != nil {

@@ -211,7 +211,7 @@ func (r *rig) lookup(ns tap.Namespace, ifName string) (*fakeTAP, error) {
 	return nil, tap.ErrNoTAP
 }
 
-func (r *rig) create(ns tap.Namespace, cfg tap.Config) (*tap.Device, error) {
+func (r *rig) create(ns tap.Namespace, cfg tap.Config, recorded func() error) (*tap.Device, error) {
 	r.mu.Lock()
 	slow, fail := r.slow, r.failCreate
 	if fail == nil && r.onCreate != nil {
@@ -231,6 +231,11 @@ func (r *rig) create(ns tap.Namespace, cfg tap.Config) (*tap.Device, error) {
 		return nil, tap.ErrNameTaken
 	} else if !errors.Is(err, tap.ErrNoTAP) {
 		return nil, err
+	}
+	if recorded != nil {
+		if err := recorded(); err != nil {
+			return nil, err
+		}
 	}
 	dev, inside := taptest.New(r.t)
 	r.mu.Lock()

@@ -21,7 +21,7 @@ type system struct {
 	startTime func(pid int) (uint64, error)
 
 	namespace func(path string) (tap.Namespace, error)
-	create    func(tap.Namespace, tap.Config) (*tap.Device, error)
+	create    func(ns tap.Namespace, cfg tap.Config, recorded func() error) (*tap.Device, error)
 	reopen    func(tap.Namespace, tap.Config) (*tap.Device, error)
 	recover   func(tap.Namespace, tap.Config, []netip.Prefix) (*tap.Device, error)
 	gone      func(*tap.Device) bool // its TAP is

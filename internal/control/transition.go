@@ -219,7 +219,7 @@ func (p *performance) unplug(ep *endpoint) {
 	p.leavers[ep] = dev
 	p.done(func() error {
 		if p.leavers[ep] == nil { // its TAP had to give its name to another
-			return c.plug(ep)
+			return c.plug(ep, nil)
 		}
 		return p.reconnect(ep, dev)
 	})
@@ -351,7 +351,7 @@ func (p *performance) plug(ep *endpoint) error {
 			}
 		}
 	}
-	if err := c.plugNew(ep, c.networks[ep.Network]); err != nil {
+	if err := c.plugNew(ep, c.networks[ep.Network], nil); err != nil {
 		return err
 	}
 	p.done(func() error { c.unplugAndRemove(ep, "it is not wanted after all"); return nil })
