@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -93,7 +95,41 @@ type guest struct {
 	remove func()
 }
 
+// guestIfName is what a guest's interface is called.
+const guestIfName = "bench0"
+
+// isLeft reports whether a port is a guest whose bench was killed: its namespace,
+// that of a thread, is no more.
+func isLeft(p spec.PortStatus) bool {
+	path, ok := strings.CutPrefix(p.Target, spec.SchemeNetns+":/proc/")
+	if !ok || p.IfName != guestIfName {
+		return false
+	}
+	_, err := os.Stat("/proc/" + path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// sweep detaches guests that are left of benches that were killed.
+func (b *bencher) sweep(ctx context.Context) error {
+	ports, err := b.client().Ports(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range ports {
+		if !isLeft(p) {
+			continue
+		}
+		if err := b.client().Detach(ctx, p.Network, p.Target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *bencher) newGuest(ctx context.Context, network string) (*guest, error) {
+	if err := b.sweep(ctx); err != nil {
+		return nil, err
+	}
 	addresses, err := b.guestAddresses(ctx, network)
 	if err != nil {
 		return nil, err
@@ -103,7 +139,7 @@ func (b *bencher) newGuest(ctx context.Context, network string) (*guest, error) 
 		return nil, fmt.Errorf("%w: run it as root", err)
 	}
 	g := &guest{b: b, place: load.Namespace(path), remove: remove}
-	at := spec.Attach{Network: network, Target: spec.SchemeNetns + ":" + path, IfName: "bench0", Addresses: addresses}
+	at := spec.Attach{Network: network, Target: spec.SchemeNetns + ":" + path, IfName: guestIfName, Addresses: addresses}
 	if g.port, err = b.client().Attach(ctx, at); err != nil {
 		// It may be attached all the same, where the answer was cut off.
 		g.port = spec.PortStatus{Network: network, Target: at.Target}
@@ -130,9 +166,34 @@ func (b *bencher) guestAddresses(ctx context.Context, network string) ([]spec.Ad
 		return nil, fmt.Errorf("network %q is not known; weft network ls lists them", network)
 	}
 	if n := networks[i]; n.Range == "" && len(n.Prefixes) > 0 {
-		return []spec.Address{{Prefix: randomIn(n.Prefixes[0])}}, nil
+		return b.drawAddress(ctx, n.Prefixes[0])
 	}
 	return nil, nil
+}
+
+// drawAddress returns an address of prefix that no port of this host has.
+func (b *bencher) drawAddress(ctx context.Context, prefix netip.Prefix) ([]spec.Address, error) {
+	ports, err := b.client().Ports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	taken := map[netip.Addr]bool{}
+	for _, p := range ports {
+		for _, a := range p.Addresses {
+			taken[a.Addr()] = true
+		}
+	}
+	return []spec.Address{{Prefix: freeIn(prefix, taken)}}, nil
+}
+
+// freeIn returns an address of p at random that is not taken. Where most are it
+// gives up some day, and the switch says who has what it returns.
+func freeIn(p netip.Prefix, taken map[netip.Addr]bool) netip.Prefix {
+	drawn := randomIn(p)
+	for n := 0; taken[drawn.Addr()] && n < 1000; n++ {
+		drawn = randomIn(p)
+	}
+	return drawn
 }
 
 // randomIn returns an address of p, neither its first nor its last one where

@@ -41,3 +41,14 @@ dropped          by this switch, meanwhile: l2_noport 1, tap_full 77.6k
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// An address that a port has is drawn again.
+func TestFreeIn(t *testing.T) {
+	p := netip.MustParsePrefix("10.1.0.0/30")
+	taken := map[netip.Addr]bool{netip.MustParseAddr("10.1.0.1"): true}
+	for range 50 {
+		if got := freeIn(p, taken); got.String() != "10.1.0.2/30" {
+			t.Fatalf("got %v, which is taken or no host's", got)
+		}
+	}
+}

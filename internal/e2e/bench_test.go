@@ -1,15 +1,15 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weft/internal/lab"
 )
 
 // benchAnswer is what `weft bench -o json` prints.
@@ -49,36 +49,11 @@ func TestBench(t *testing.T) {
 		t.Errorf("without a server: got exit %d: %s", a.code, a.err)
 	}
 
-	path, err := weftBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// As a user starts it: outside of the host's namespace, which is where weft made it.
-	cmd := p.h2.Command(t.Context(), path, "--socket", p.h2.socket(), "bench", "serve", "net1")
-	var said bytes.Buffer
-	log, err := os.Create(filepath.Join(p.h2.dir, "serve"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stderr = log
-	serve, err := p.h2.NS.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said.String(), "serving at"); time.Sleep(10 * time.Millisecond) {
-		text, _ := os.ReadFile(log.Name())
-		said.Reset()
-		said.Write(text)
-		if time.Now().After(deadline) {
-			t.Fatalf("serve does not: %s", said.String())
-		}
-	}
+	serve, addr := p.h2.serveBench("net1")
 	b = readBench(t, p.h1.Weft("bench peer:"+peer+" --seconds 0.2 -o json"))
 	if b.Path.Kind != "peer" || b.Path.Peer != peer || b.Path.Encap == "" {
 		t.Errorf("between hosts: got %+v", b)
 	}
-	addr := strings.Fields(said.String())[2]
 	b = readBench(t, p.h1.Weft("bench "+second.target()+" "+addr+" --seconds 0.2 -o json"))
 	if b.Path.Peer != peer {
 		t.Errorf("to an address: got %+v", b)
@@ -91,5 +66,58 @@ func TestBench(t *testing.T) {
 	}
 	if got1, got2 := len(p.h1.status().Ports), len(p.h2.status().Ports); got1 != ports || got2 != entries {
 		t.Errorf("%d and %d ports are left, want %d and %d", got1, got2, ports, entries)
+	}
+}
+
+// A bench that was killed leaves its container's place; the next one takes it away.
+func TestBenchKilled(t *testing.T) {
+	p := newPair(t, 1500)
+	ports := len(p.h2.status().Ports)
+	killed, _ := p.h2.serveBench("net1")
+	killed.Kill()
+	if got := len(p.h2.status().Ports); got != ports+1 {
+		t.Fatalf("%d ports after the kill, want %d", got, ports+1)
+	}
+	serve, _ := p.h2.serveBench("net1")
+	if got := len(p.h2.status().Ports); got != ports+1 {
+		t.Errorf("%d ports beside the next bench, want %d", got, ports+1)
+	}
+	if err := serve.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Wait(); err != nil {
+		t.Errorf("serve ended by SIGINT: %v", err)
+	}
+	if got := len(p.h2.status().Ports); got != ports {
+		t.Errorf("%d ports are left, want %d", got, ports)
+	}
+}
+
+// serveBench starts `weft bench serve` as a user does, outside of the host's
+// namespace, which is where weft made it, and returns where it serves.
+func (h *Host) serveBench(network string) (serve *lab.Proc, addr string) {
+	h.t.Helper()
+	path, err := weftBinary()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cmd := h.Command(h.t.Context(), path, "--socket", h.socket(), "bench", "serve", network)
+	log, err := os.CreateTemp(h.dir, "serve")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	if serve, err = h.NS.Start(cmd); err != nil {
+		h.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		said, _ := os.ReadFile(log.Name())
+		if strings.Contains(string(said), "serving at") {
+			return serve, strings.Fields(string(said))[2]
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("serve does not: %s", said)
+		}
 	}
 }
