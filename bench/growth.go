@@ -132,9 +132,25 @@ func findWeft(name string) (string, error) {
 func wanted(only []string, id string) bool { return len(only) == 0 || slices.Contains(only, id) }
 
 // idle returns the share of one core that a process takes while nobody asks
-// anything of it.
-func idle(ctx context.Context, pid int) (float64, error) {
-	const d = 2 * time.Second
+// anything of it: when it no longer falls from one second to the next, since
+// containers that were just attached tell all others of their multicast groups
+// for some seconds. It waits half a minute at most.
+func idle(ctx context.Context, pid int) (share float64, err error) {
+	const second, enough = time.Second, 0.001
+	for last, n := 1e9, 0; n < 30; n++ {
+		if share, err = busy(ctx, pid, second); err != nil {
+			return 0, err
+		}
+		if share < enough || n > 2 && share > 0.9*last {
+			break
+		}
+		last = share
+	}
+	return busy(ctx, pid, 2*second)
+}
+
+// busy returns the share of one core that a process takes for d.
+func busy(ctx context.Context, pid int, d time.Duration) (float64, error) {
 	before, err := runTime(pid)
 	if err != nil {
 		return 0, err
