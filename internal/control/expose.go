@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -31,11 +32,18 @@ func (c *Controller) hostTarget() target {
 	return target{text: hostTargetName, key: c.hostNS.Path, path: c.hostNS.Path, base: hostTargetName}
 }
 
-// hostLink returns the name of the host's TAP in a network: names over 15 bytes
-// end in six hex digits of a hash.
+// egressName is what follows hostnet.LinkPrefix in the names of the TAPs by which
+// datagrams leave (encap/egress.go).
+var egressName = regexp.MustCompile(`^out[0-9]+$`)
+
+// hostLink returns the name of the host's TAP in a network: names over 15 bytes,
+// and those that an egress TAP has, end in six hex digits of a hash.
 func hostLink(network string) string {
 	const max = spec.IfNameMax - len(hostnet.LinkPrefix)
-	if len(network) <= max {
+	switch {
+	case egressName.MatchString(network):
+		return hostnet.LinkPrefix + "out-" + hashDigits(network)
+	case len(network) <= max:
 		return hostnet.LinkPrefix + network
 	}
 	return hostnet.LinkPrefix + network[:max-6] + hashDigits(network)

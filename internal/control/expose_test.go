@@ -382,3 +382,17 @@ func TestPublishProblem(t *testing.T) {
 		t.Errorf("a default route elsewhere: %+v", p)
 	}
 }
+
+// The host's interface is found by the network's name, and is never taken for an
+// egress TAP.
+func TestHostLink(t *testing.T) {
+	for network, want := range map[string]string{
+		"blue": "weft-blue", "exactly10c": "weft-exactly10c", "out": "weft-out", "outer0": "weft-outer0",
+		"out0": "weft-out-" + hashDigits("out0"), "out12": "weft-out-" + hashDigits("out12"), "eleven-char": "weft-elev" + hashDigits("eleven-char"),
+	} {
+		got := hostLink(network)
+		if got != want || len(got) > spec.IfNameMax {
+			t.Errorf("%s: interface %q, want %q", network, got, want)
+		}
+	}
+}

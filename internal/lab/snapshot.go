@@ -3,49 +3,79 @@ package lab
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// lifetimes change from one moment to the next.
-var lifetimes = regexp.MustCompile(`(?m) (expires|valid_lft|preferred_lft) \S+| state \S+`)
+// volatile is what changes from one moment to the next.
+var volatile = regexp.MustCompile(`(?m)( (expires|valid_lft|preferred_lft|used) \S+| state \S+|^# (Generated|Completed) .*$|\[\d+:\d+\]| packets \d+ bytes \d+)`)
+
+// unsettled are settings below /proc/sys/net that are counts of what is going on.
+var unsettled = []string{"netfilter/nf_conntrack_count", "ipv4/tcp_fastopen_key"}
 
 // Snapshot returns, as text, what a host has that a program may change and has to
-// put back: settings of interfaces, firewall rules, links, addresses and routes.
-// It needs the programs nft and ip.
+// put back: every setting below /proc/sys/net, firewall rules of nftables and of
+// the old iptables, links with their promiscuity, queueing disciplines and
+// filters, addresses, groups, routes, rules, permanent neighbours and proxies.
+// It needs the programs nft, ip and tc.
 func (n *NS) Snapshot(ctx context.Context) (string, error) {
 	var b strings.Builder
-	err := n.Do(func() error {
-		for _, pattern := range []string{"ipv4/conf/*/*", "ipv6/conf/*/*", "ipv4/ip_forward"} {
-			files, err := filepath.Glob("/proc/sys/net/" + pattern)
-			if err != nil {
-				return err
-			}
-			for _, f := range files {
-				if v, err := os.ReadFile(f); err == nil { // some cannot be read
-					fmt.Fprintf(&b, "%s %s", f, v)
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := n.Do(func() error { return settings(&b) }); err != nil {
 		return "", fmt.Errorf("read settings of %s: %w", n.name, err)
 	}
 	for _, line := range []string{
-		"nft list ruleset", "ip -o link", "ip -o addr", "ip route show table all", "ip -6 route show table all", "ip rule",
+		"nft list ruleset", "ip -d -o link", "ip -d -o addr", "ip maddress", "ip -d route show table all", "ip -d -6 route show table all", "ip rule", "ip -6 rule",
+		"ip neigh show nud permanent", "ip neigh show proxy", "ip -6 neigh show proxy", "tc qdisc show",
 	} {
-		words := strings.Fields(line)
-		out, err := n.Output(ctx, words[0], words[1:]...)
-		if err != nil {
+		if err := n.add(ctx, &b, line); err != nil {
 			return "", err
 		}
-		b.WriteString(out)
 	}
-	return lifetimes.ReplaceAllString(b.String(), ""), nil
+	for line := range strings.Lines(b.String()) {
+		if f := strings.Fields(line); len(f) > 4 && f[0] == "qdisc" && slices.Contains([]string{"clsact", "ingress"}, f[1]) {
+			for _, end := range []string{"ingress", "egress"} {
+				if err := n.add(ctx, &b, "tc filter show dev "+f[4]+" "+end); err != nil && f[1] == "clsact" {
+					return "", err
+				}
+			}
+		}
+	}
+	for _, name := range []string{"iptables-legacy-save", "ip6tables-legacy-save"} {
+		if _, err := exec.LookPath(name); err != nil {
+			continue
+		}
+		if err := n.add(ctx, &b, name); err != nil {
+			return "", err
+		}
+	}
+	return volatile.ReplaceAllString(b.String(), ""), nil
+}
+
+// add adds what a command prints.
+func (n *NS) add(ctx context.Context, b *strings.Builder, line string) error {
+	words := strings.Fields(line)
+	out, err := n.Output(ctx, words[0], words[1:]...)
+	b.WriteString(out)
+	return err
+}
+
+// settings adds what stands below /proc/sys/net of the thread's namespace.
+func settings(b *strings.Builder) error {
+	const top = "/proc/sys/net/"
+	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || slices.Contains(unsettled, strings.TrimPrefix(path, top)) {
+			return nil // an interface may go meanwhile
+		}
+		if v, err := os.ReadFile(path); err == nil { // some cannot be read
+			fmt.Fprintf(b, "%s %s", path, v)
+		}
+		return nil
+	})
 }
 
 // Changes returns the lines that only one of two snapshots has; empty where both
