@@ -99,13 +99,18 @@ func (c configurator) setMTU() error {
 // setIPv6 turns off what would give the container addresses that nobody
 // manages, has its link-local address made of the MAC (the only one that the
 // switch lets pass), and turns IPv6 on where an address asks for it: Docker
-// disables it in containers by default. A kernel without IPv6 is an error only
-// for such an address.
+// disables it in containers by default. A container without addresses looks for
+// some itself, so that it may take those of a router (RFC 4862) as it is set. A
+// kernel without IPv6 is an error only for an IPv6 address.
 func (c configurator) setIPv6() error {
 	dir := "/proc/sys/net/ipv6/conf/" + c.cfg.IfName + "/" // as the thread's namespace has it
-	keys := []struct{ name, value string }{{"accept_ra", "0"}, {"autoconf", "0"}, {"addr_gen_mode", "0"}, {"disable_ipv6", "0"}}
-	if !c.cfg.wantsIPv6() {
-		keys = keys[:3]
+	type key struct{ name, value string }
+	keys := []key{{"addr_gen_mode", "0"}}
+	if len(c.cfg.Addrs) > 0 {
+		keys = append(keys, key{"accept_ra", "0"}, key{"autoconf", "0"})
+	}
+	if c.cfg.wantsIPv6() {
+		keys = append(keys, key{"disable_ipv6", "0"})
 	}
 	for _, k := range keys {
 		err := os.WriteFile(dir+k.name, []byte(k.value), 0)

@@ -349,13 +349,18 @@ func sshd(t *testing.T, c *Container) (key string) {
 	return key
 }
 
+// sshArgs are the client's, for a server that sshd started.
+func sshArgs(key, host string, port int, command string) []string {
+	return []string{"-F", "/dev/null", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
+		"-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", "-p", fmt.Sprint(port), "root@" + host, command}
+}
+
 // ssh logs in and returns the client's address as the server has it.
 func ssh(t *testing.T, n *lab.NS, key, host string, port int) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	out, err := n.Output(ctx, "ssh", "-F", "/dev/null", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
-		"-o", "ConnectTimeout=10", "-p", fmt.Sprint(port), "root@"+host, "echo $SSH_CLIENT")
+	out, err := n.Output(ctx, "ssh", sshArgs(key, host, port, "echo $SSH_CLIENT")...)
 	if err != nil {
 		return err.Error()
 	}
@@ -402,6 +407,16 @@ func TestPublish(t *testing.T) {
 			t.Errorf("SSH from %s: seen as %s, want %s", tt.what, seen, want)
 		}
 		wantSeen(t, tt.what, tt.from, "udp", tt.at, 5353, want)
+	}
+	for what, way := range map[string]struct {
+		from *lab.NS
+		at   string
+	}{"LAN": {x.client, lanHost}, "LAN, IPv6": {x.client, lanHost6}, "another container": {x.app.NS, lanHost}, "loopback": {x.h1.NS, "127.0.0.1"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if err := echo(ctx, way.from, 4<<20, "ssh", sshArgs(key, way.at, 2222, "cat")...); err != nil {
+			t.Errorf("data through SSH from %s: %v", what, err)
+		}
+		cancel()
 	}
 	wantSeen(t, "a range, LAN", x.client, "tcp", lanHost, 8001, lanClient)
 	wantSeen(t, "a range, the host", x.h1.NS, "tcp", lanHost, 8001, host)

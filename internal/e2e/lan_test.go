@@ -2,13 +2,17 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -44,31 +48,24 @@ deconfig) ip link set $interface up;;
 esac
 `
 
-// A container behind an uplink gets its address from the LAN's DHCP server.
-func TestUplinkDHCP(t *testing.T) {
-	lab.Need(t, "dnsmasq-base", "dnsmasq")
-	lab.Need(t, "busybox-static", "busybox")
-	s := newSite(t)
-	dir := t.TempDir()
-	start(t, s.machines[0].NS, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces",
-		"--dhcp-range=10.1.0.200,10.1.0.210,1h", "--dhcp-leasefile="+filepath.Join(dir, "leases"), "--pid-file", "--no-ping", "--log-dhcp", "--user=root")
-	s.h1.Weft("uplink add lan eth0")
-	s.h1.Weft("attach lan " + s.c1.target() + " 0/0")
-	script := filepath.Join(dir, "udhcpc.sh")
+// lease has a container ask for an address by DHCP, on eth1, and returns what it
+// got, which is its Addr from then on.
+func lease(t *testing.T, c *Container) (got netip.Addr) {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "udhcpc.sh")
 	if err := os.WriteFile(script, []byte(dhcpScript), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if out, err := s.c1.Output(ctx, "busybox", "udhcpc", "-f", "-q", "-n", "-t", "10", "-i", "eth1", "-s", script); err != nil {
+	if out, err := c.Output(ctx, "busybox", "udhcpc", "-f", "-q", "-n", "-t", "10", "-i", "eth1", "-s", script); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	ifi, err := s.c1.Interface("eth1")
+	ifi, err := c.Interface("eth1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got netip.Addr
-	if err := s.c1.Do(func() error {
+	if err := c.Do(func() error {
 		addrs, err := ifi.Addrs()
 		for _, a := range addrs {
 			if p, perr := netip.ParsePrefix(a.String()); perr == nil && p.Addr().Is4() {
@@ -79,10 +76,24 @@ func TestUplinkDHCP(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	c.Addr = got
+	return got
+}
+
+// A container behind an uplink gets its address from the LAN's DHCP server.
+func TestUplinkDHCP(t *testing.T) {
+	lab.Need(t, "dnsmasq-base", "dnsmasq")
+	lab.Need(t, "busybox-static", "busybox")
+	s := newSite(t)
+	dir := t.TempDir()
+	start(t, s.machines[0].NS, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces",
+		"--dhcp-range=10.1.0.200,10.1.0.210,1h", "--dhcp-leasefile="+filepath.Join(dir, "leases"), "--pid-file", "--no-ping", "--log-dhcp", "--user=root")
+	s.h1.Weft("uplink add lan eth0")
+	s.h1.Weft("attach lan " + s.c1.target() + " 0/0")
+	got := lease(t, s.c1)
 	if got.Less(netip.MustParseAddr("10.1.0.200")) || netip.MustParseAddr("10.1.0.210").Less(got) {
 		t.Fatalf("the container has the address %s, want one of the server's", got)
 	}
-	s.c1.Addr = got
 	meet(t, s.c1, s.machines[1])
 	meet(t, s.machines[2], s.c1)
 	meet(t, s.c1, &Container{NS: s.h1.NS, Addr: netip.MustParseAddr("10.1.0.1")})
@@ -145,12 +156,12 @@ func TestUplinkKeepsSession(t *testing.T) {
 	start(t, s.h1.NS, "unshare", "--mount", "sh", "-c", fmt.Sprintf(
 		"mount -t tmpfs -o mode=700 none /root && mkdir -m 700 /root/.ssh && cp %[1]s.pub /root/.ssh/authorized_keys && exec dropbear -F -E -s -r %[1]s -P %[2]s/pid -p 10.1.0.1:22", key, dir))
 	var session *exec.Cmd
-	var in io.WriteCloser
+	var stdin io.WriteCloser
 	var answers *bufio.Reader
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		session = m.Command(t.Context(), "dbclient", "-y", "-y", "-i", key, "root@10.1.0.1", "cat")
 		session.Stderr = nil
-		if in, err = session.StdinPipe(); err != nil {
+		if stdin, err = session.StdinPipe(); err != nil {
 			t.Fatal(err)
 		}
 		pipe, err := session.StdoutPipe()
@@ -162,7 +173,7 @@ func TestUplinkKeepsSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.WriteString(in, "first\n")
+		_, _ = io.WriteString(stdin, "first\n")
 		if got, _ := answers.ReadString('\n'); got == "first\n" {
 			t.Cleanup(p.Kill)
 			break
@@ -174,7 +185,7 @@ func TestUplinkKeepsSession(t *testing.T) {
 	}
 	say := func(text string) {
 		t.Helper()
-		if _, err := io.WriteString(in, text+"\n"); err != nil {
+		if _, err := io.WriteString(stdin, text+"\n"); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
 		got, err := answers.ReadString('\n')
@@ -184,7 +195,10 @@ func TestUplinkKeepsSession(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	moved := make(chan error)
+	hosts := in(t, s.h1.NS, "ip -o addr show dev eth0; ip route; ip neigh show "+m.Addr.String())
+	echoed := make(chan error, 1)
+	go func() { echoed <- echo(ctx, m.NS, 16<<20, "dbclient", "-y", "-y", "-i", key, "root@10.1.0.1", "cat") }() // ends with the data
+	moved := make(chan error, 1)
 	go func() { // ends with the stream
 		_, err := probe.TCP(ctx, s.h1.NS, m.NS, netip.AddrPortFrom(m.Addr, 0), 64<<20)
 		moved <- err
@@ -195,12 +209,38 @@ func TestUplinkKeepsSession(t *testing.T) {
 		s.h1.Weft("uplink add lan eth0")
 		say(fmt.Sprintf("%d with", i))
 		meet(t, m, s.c1)
+		if now := in(t, s.h1.NS, "ip -o addr show dev eth0; ip route; ip neigh show "+m.Addr.String()); steady(now) != steady(hosts) {
+			t.Errorf("with the uplink the host has\n%s\nand had\n%s", now, hosts)
+		}
 		s.h1.Weft("uplink rm lan eth0")
 		say(fmt.Sprintf("%d after", i))
 	}
 	if err := <-moved; err != nil {
 		t.Error(err)
 	}
+	if err := <-echoed; err != nil {
+		t.Errorf("data through SSH: %v", err)
+	}
+}
+
+// steady takes out of a list of neighbours what changes by itself.
+func steady(list string) string {
+	return regexp.MustCompile(`(?m) (REACHABLE|STALE|DELAY|PROBE)\s*$|(valid|preferred)_lft \S+`).ReplaceAllString(list, "")
+}
+
+// echo sends random data to a program in n and compares what comes back.
+func echo(ctx context.Context, n *lab.NS, length int64, name string, args ...string) error {
+	cmd := n.Command(ctx, name, args...)
+	sent, back := sha256.New(), sha256.New()
+	cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{7}), length), sent)
+	cmd.Stdout = back
+	if err := n.Run(cmd); err != nil {
+		return err
+	}
+	if got, want := back.Sum(nil), sent.Sum(nil); !bytes.Equal(got, want) {
+		return fmt.Errorf("%d bytes came back as others: %x, want %x", length, got, want)
+	}
+	return nil
 }
 
 // Two uplinks of one network to one LAN are a loop: one of them is blocked, and

@@ -139,6 +139,27 @@ func TestUplink(t *testing.T) {
 	t.Log(s.h1.Weft("status"))
 	t.Log(s.h1.Weft("drops"))
 	t.Log(s.h1.Weft("fdb show"))
+	s.wantSuperFrames(t)
+}
+
+// wantSuperFrames moves a stream both ways by an uplink, and looks how large the
+// frames were in which it passed.
+func (s *site) wantSuperFrames(t *testing.T) {
+	t.Helper()
+	for _, f := range []lab.Feature{lab.TSO, lab.TxCsum} {
+		feature(t, f, true, "eth0", s.h1.NS, s.machines[0].NS)
+		feature(t, f, true, "eth1", s.c1.NS)
+	}
+	was := s.h1.status().port(t, "eth0")
+	move(t, s.c1, s.machines[0], s.machines[0].Addr, 8<<20)
+	mid := s.h1.status().port(t, "eth0")
+	move(t, s.machines[0], s.c1, s.c1.Addr, 8<<20)
+	now := s.h1.status().port(t, "eth0")
+	sent, heard := (mid.TxBytes-was.TxBytes)/(mid.TxFrames-was.TxFrames), (now.RxBytes-mid.RxBytes)/(now.RxFrames-mid.RxFrames)
+	if sent < 3000 || heard < 3000 {
+		t.Errorf("frames by the uplink have %d bytes on their way out and %d in, want super-frames", sent, heard)
+	}
+	t.Logf("frames by the uplink: %d bytes out, %d in", sent, heard)
 }
 
 // dump is what the host has of links, addresses, queueing disciplines, rules and routes.
@@ -274,6 +295,14 @@ func TestUplinkFollowsLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait("link up", well)
+	meet(t, s.c1, m)
+	in(t, s.h1.NS, "ip link set eth0 name lan9")
+	wait("link renamed", degraded("no such link"))
+	if out := in(t, s.h1.NS, "ip -d -o link show lan9; ip -o link"); !strings.Contains(out, "promiscuity 0") || strings.Contains(out, "weftup") {
+		t.Errorf("a link that was renamed is not let go of: %s", out)
+	}
+	in(t, s.h1.NS, "ip link set lan9 name eth0")
+	wait("link has its name again", well)
 	meet(t, s.c1, m)
 	if err := s.h1.RemoveLink("eth0"); err != nil {
 		t.Fatal(err)
