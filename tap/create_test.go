@@ -170,6 +170,16 @@ func TestCreateWhereIPv6IsOff(t *testing.T) {
 	}
 }
 
+// A container that gets no address finds one itself, as by DHCP or from a router,
+// as it is set to do.
+func TestCreateWithoutAddressTakesTheRouters(t *testing.T) {
+	c := newContainer(t)
+	c.create(testConfig())
+	if got, want := c.ipv6Conf("eth1"), (ipv6Conf{"1", "1", "0"}); got != want {
+		t.Errorf("IPv6 settings = %+v, want %+v", got, want)
+	}
+}
+
 // A host can be attached to its own network: the move is none then.
 func TestCreateOnHostItself(t *testing.T) {
 	c := newContainer(t)
