@@ -298,9 +298,12 @@ func TestUplinkFollowsLink(t *testing.T) {
 	meet(t, s.c1, m)
 	in(t, s.h1.NS, "ip link set eth0 name lan9")
 	wait("link renamed", degraded("no such link"))
-	if out := in(t, s.h1.NS, "ip -d -o link show lan9; ip -o link"); !strings.Contains(out, "promiscuity 0") || strings.Contains(out, "weftup") {
-		t.Errorf("a link that was renamed is not let go of: %s", out)
-	}
+	eventually(t, 5*time.Second, func() string { // status says so just before
+		if out := in(t, s.h1.NS, "ip -d -o link show lan9; ip -o link"); !strings.Contains(out, "promiscuity 0") || strings.Contains(out, "weftup") {
+			return "a link that was renamed is not let go of: " + out
+		}
+		return ""
+	})
 	in(t, s.h1.NS, "ip link set lan9 name eth0")
 	wait("link has its name again", well)
 	meet(t, s.c1, m)
