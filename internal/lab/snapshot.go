@@ -29,13 +29,18 @@ func (n *NS) Snapshot(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("read settings of %s: %w", n.name, err)
 	}
 	for _, line := range []string{
-		"nft list ruleset", "ip -d -o link", "ip -d -o addr", "ip maddress", "ip -d route show table all", "ip -d -6 route show table all", "ip rule", "ip -6 rule",
+		"nft list ruleset", "ip -d -o link", "ip -d -o addr", "ip -d route show table all", "ip -d -6 route show table all", "ip rule", "ip -6 rule",
 		"ip neigh show nud permanent", "ip neigh show proxy", "ip -6 neigh show proxy", "tc qdisc show",
 	} {
 		if err := n.add(ctx, &b, line); err != nil {
 			return "", err
 		}
 	}
+	groups, err := n.Output(ctx, "ip", "maddress")
+	if err != nil {
+		return "", err
+	}
+	b.WriteString(byDevice(groups))
 	for line := range strings.Lines(b.String()) {
 		if f := strings.Fields(line); len(f) > 4 && f[0] == "qdisc" && slices.Contains([]string{"clsact", "ingress"}, f[1]) {
 			for _, end := range []string{"ingress", "egress"} {
@@ -54,6 +59,22 @@ func (n *NS) Snapshot(ctx context.Context) (string, error) {
 		}
 	}
 	return volatile.ReplaceAllString(b.String(), ""), nil
+}
+
+// byDevice puts the name of its device, and not its number, before each line of
+// ip-maddress(8), and sorts them: the kernel has them in the order of their coming.
+func byDevice(groups string) string {
+	var list []string
+	device := ""
+	for line := range strings.Lines(groups) {
+		if _, name, ok := strings.Cut(line, ":\t"); ok {
+			device = strings.TrimSpace(name)
+			continue
+		}
+		list = append(list, device+" "+strings.TrimSpace(line)+"\n")
+	}
+	slices.Sort(list)
+	return strings.Join(list, "")
 }
 
 // add adds what a command prints.
