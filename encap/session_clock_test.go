@@ -1,10 +1,11 @@
 package encap
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"weft/internal/drop"
 )
 
 // TestSessionClockForward has the clock of one side leap: at most the other seems
@@ -100,8 +101,14 @@ func TestHelloClock(t *testing.T) {
 		h.last = time.Now()
 	}
 
-	m := heardHello{peer: &peer{way: new(way)}, at: time.Now()}
-	if at := fmt.Sprint(m.at); !strings.Contains(at, " m=") {
-		t.Errorf("heard at %v", at)
+	fields := GREFields{Protocol: ProtoHello, HasKey: true, Key: helloKey}
+	b := make([]byte, fields.Len())
+	fields.Put(b)
+	g, reason := ParseGRE((&hello{boot: 1, nonce: 2}).appendTo(b))
+	if reason != drop.None || !h.take(&peer{way: new(way)}, CarrierGRE, g) {
+		t.Fatal("a hello is none")
+	}
+	if m := <-h.heard; !strings.Contains(m.at.String(), " m=") {
+		t.Errorf("heard at a time of the day: %v", m.at)
 	}
 }
