@@ -137,7 +137,7 @@ func (h *Host) snapshot() string {
 func (h *Host) same(what, was string) {
 	h.t.Helper()
 	diff := ""
-	eventually(h.t, 5*time.Second, func() string {
+	eventually(h.t, 30*time.Second, func() string {
 		if diff = lab.Changes(was, h.snapshot()); diff != "" {
 			return what + ": the host is not as before:\n" + diff
 		}
