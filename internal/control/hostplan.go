@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -198,6 +199,7 @@ func (c *Controller) setHost(do func(hostnet.Plan) ([]string, error)) (changed [
 	if len(plan.Links) == 0 && !c.hostSet {
 		return nil, nil
 	}
+	bare, former := !c.hostSet, c.sysctls
 	if len(plan.Links) > 0 {
 		list, err := c.host.Sysctls(plan, c.sysctls)
 		if err == nil && !slices.Equal(list, c.sysctls) {
@@ -216,6 +218,10 @@ func (c *Controller) setHost(do func(hostnet.Plan) ([]string, error)) (changed [
 		changed, err = do(plan)
 	} else {
 		err = c.host.Apply(plan)
+	}
+	if bare && errors.Is(err, hostnet.ErrUntouched) { // it is as bare as it was
+		c.sysctls, c.hostSet = former, false
+		return nil, both(err, c.save())
 	}
 	if c.hostWas = plan; err != nil {
 		c.hostWas = hostnet.Plan{Links: []hostnet.Link{{}}} // what is there is not known: like no plan

@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if errno := os.Getenv(withoutNftablesEnv); errno != "" {
+		fmt.Fprintln(os.Stderr, execWithoutNftables(errno, os.Args[1:]))
+		os.Exit(1)
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "weft"); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -26,6 +26,7 @@ type Host struct {
 	dir  string     // socket, state and logs
 	args []string
 	env  []string  // of the daemon, besides that of the test
+	via  string    // the program that starts the daemon; empty: none
 	proc *lab.Proc // nil while the daemon is down
 	runs int
 }
@@ -81,6 +82,9 @@ func (h *Host) spawn() {
 	defer logFile.Close()
 	args := append([]string{"run", "--socket", h.socket(), "--state-dir", filepath.Join(h.dir, "state")}, otherwise(h.args)...)
 	cmd := exec.Command(path, args...)
+	if h.via != "" {
+		cmd = exec.Command(h.via, append([]string{path}, args...)...)
+	}
 	cmd.Stdout, cmd.Stderr, cmd.Env = logFile, logFile, append(os.Environ(), h.env...)
 	if h.proc, err = h.NS.Start(cmd); err != nil {
 		h.t.Fatal(err)

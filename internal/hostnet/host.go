@@ -25,8 +25,17 @@ func (h *Host) step(what string) {
 	}
 }
 
+// ErrUntouched says that the kernel took no rules, and nothing else was changed.
+var ErrUntouched = errors.New("nothing was changed")
+
+// untouched is an error of a kernel that took no rules.
+type untouched struct{ error }
+
+func (u untouched) Unwrap() error        { return u.error }
+func (u untouched) Is(target error) bool { return target == ErrUntouched }
+
 // Apply makes the host what p says. On error some of it may be done: Apply with
-// the former plan takes that back.
+// the former plan takes that back. Where the error is ErrUntouched, nothing was.
 func (h *Host) Apply(p Plan) error {
 	_, err := h.bring(p, true)
 	return err
@@ -47,14 +56,8 @@ func (h *Host) bring(p Plan, set bool) (changed []string, err error) {
 			return nil, err
 		}
 	}
-	h.step("sysctls")
-	keys, err := setSysctls(p.Sysctls)
-	for _, key := range keys {
-		changed = append(changed, "sysctl net/"+key)
-	}
-	if err != nil {
-		return changed, err
-	}
+	// The rules come before forwarding, so that nothing passes that they would drop,
+	// and where they are refused nothing else was changed.
 	h.step("rules")
 	edited := false
 	if set {
@@ -64,6 +67,14 @@ func (h *Host) bring(p Plan, set bool) (changed []string, err error) {
 	}
 	if edited {
 		changed = append(changed, "nftables table inet "+tableName)
+	}
+	if err != nil {
+		return changed, err
+	}
+	h.step("sysctls")
+	keys, err := setSysctls(p.Sysctls)
+	for _, key := range keys {
+		changed = append(changed, "sysctl net/"+key)
 	}
 	if err != nil {
 		return changed, err
@@ -102,7 +113,7 @@ func refused(what string, err error) error {
 	cause := errno(err)
 	switch {
 	case errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("%s: %w: run as root, or with CAP_NET_ADMIN", what, cause)
+		return fmt.Errorf("%s: %w: run as root, or with CAP_NET_ADMIN; where that is so, another program owns table inet %s: see nft list table inet %s", what, cause, tableName, tableName)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EPROTONOSUPPORT), errors.Is(err, syscall.EAFNOSUPPORT):
 		return fmt.Errorf("%s: %w: this kernel lacks a part of nftables: load nf_tables, nft_chain_nat, nft_masq, nft_fib_inet and nft_ct (modprobe), or expose without weft's help", what, cause)
 	}

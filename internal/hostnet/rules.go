@@ -50,7 +50,7 @@ func connect() (*nftables.Conn, error) {
 func (h *Host) setTable(p Plan) error {
 	c, err := connect()
 	if err != nil {
-		return refused("open nftables", err)
+		return untouched{refused("open nftables", err)}
 	}
 	if len(p.Links) == 0 {
 		h.seen = ""
@@ -61,7 +61,7 @@ func (h *Host) setTable(p Plan) error {
 	c.AddTable(t)
 	h.addChains(c, t, p)
 	if err := c.Flush(); err != nil {
-		return refused("set the rules of nftables", err)
+		return untouched{refused("set the rules of nftables", err)}
 	}
 	h.apart = keptApart(p)
 	h.seen, err = listTable(c)
