@@ -23,7 +23,7 @@ deps: ## install the Debian packages that tests use (as root; else say which)
 build: ## the program, bin/weft
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/weft ./cmd/weft
 
-PACKAGES    += systemd
+PACKAGES    += systemd bash-completion groff-base
 PREFIX      ?= /usr/local
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
 DEB         ?= bin/weft.deb
@@ -57,7 +57,7 @@ deb: build man ## a Debian package, bin/weft.deb (or DEB)
 	@rm -rf bin/deb
 	$(MAKE) --no-print-directory -o build -o man install DESTDIR=$(CURDIR)/bin/deb PREFIX=/usr UNITDIR=/lib/systemd/system
 	gzip -9n bin/deb/usr/share/man/man8/*.8
-	internal/install/deb/build.sh bin/deb '$(VERSION)' '$(MAINTAINER)' '$(DEB)'
+	SOURCE_DATE_EPOCH=$(or $(SOURCE_DATE_EPOCH),$(COMMITTED),0) internal/install/deb/build.sh bin/deb '$(VERSION)' '$(MAINTAINER)' '$(DEB)'
 
 demo: build ## two hosts and three containers on this machine (as root)
 	@bin/weft demo

@@ -451,7 +451,54 @@ func TestPublish(t *testing.T) {
 				t.Errorf("weft %s: exit %d, %s, want %s", line, a.code, a.err, want)
 			}
 		}
+		for _, ports := range []string{"0:80", "80:0", "65536:80", "80:65536", "-1:80", "20-10:20-10", "1-2:1-3", "1-5:7", "80", "http:80", "80:80/sctp", "80:80/", "2001:db8::1:80:80", "[192.0.2.1]:80:80", "nowhere:80:80", "1-1025:1-1025", "65535-65536:1-2", ""} {
+			oneLine(t, x.h1.CLI("publish blue "+x.web.target(), ports), 2, "publish")
+		}
 		x.h1.same("what is refused", before)
+	})
+	t.Run("taken", func(t *testing.T) {
+		for _, held := range []struct{ network, at string }{{"tcp", "127.0.0.1:4450"}, {"tcp", lanHost + ":4451"}, {"udp", ":4452"}, {"udp", "127.0.0.1:4453"}, {"tcp", "[::1]:4454"}} {
+			if err := x.h1.Do(func() error {
+				if held.network == "udp" {
+					c, err := net.ListenPacket("udp", held.at)
+					if err == nil {
+						t.Cleanup(func() { c.Close() })
+					}
+					return err
+				}
+				l, err := net.Listen("tcp", held.at)
+				if err == nil {
+					t.Cleanup(func() { l.Close() })
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, listed := x.h1.snapshot(), x.h1.Weft("publish ls")
+		for _, tt := range []struct{ ports, want string }{
+			{"4450:22", "port 4450/tcp of the host is taken"},              // of one address, wanted of every one
+			{lanHost + ":4451:22", "port 4451/tcp of the host is taken"},   // of that address
+			{"4452:53/udp", "port 4452/udp of the host is taken"},          // of every one
+			{lanHost + ":4452:53/udp", "port 4452/udp of the host is tak"}, // of every one, wanted of one
+			{"4453:53/udp", "port 4453/udp of the host is taken"},
+			{"4454:22", "port 4454/tcp of the host is taken"},
+			{"4440-4460:22-42", "port 4450/tcp of the host is taken"}, // in the midst of a range
+			{"8002-8010:22-30", "leads to"},                           // of which others have a part
+			{"127.0.0.1:2222:22", "leads to"},                         // of every address already
+			{"203.0.113.77:80:80", "203.0.113.77 is not an address of this host"},
+		} {
+			oneLine(t, x.h1.CLI("publish blue "+x.web.target()+" "+tt.ports), 1, tt.want)
+		}
+		x.h1.same("what is taken", before)
+		if now := x.h1.Weft("publish ls"); now != listed {
+			t.Errorf("published is\n%s\nand was\n%s", now, listed)
+		}
+		for _, ports := range []string{lanHost + ":4450:22", "4452:22/tcp", "4451:53/udp", "[" + lanHost6 + "]:4451:22"} { // of another address, of the other protocol
+			x.h1.Weft("publish blue " + x.web.target() + " " + ports)
+			x.h1.Weft("publish blue " + x.web.target() + " " + ports) // again is no error
+			x.h1.Weft("unpublish blue " + x.web.target() + " " + ports)
+		}
 	})
 	t.Run("follows its target", func(t *testing.T) {
 		x.h1.Weft("detach blue " + x.web.target())

@@ -82,8 +82,11 @@ func ParsePorts(s string) (Publish, error) {
 
 func parsePorts(s string) (p Publish, err error) {
 	list, proto, ok := strings.Cut(s, "/")
-	if p.Proto = proto; !ok {
+	switch p.Proto = proto; {
+	case !ok:
 		p.Proto = "tcp"
+	case proto == "":
+		return p, errors.New("after / stands tcp or udp")
 	}
 	const form = "want [HOSTADDR:]PORT[-PORT]:PORT[-PORT][/tcp|udp], as in 8080:80 or [fd00::1]:5000-5009:5000-5009/udp"
 	i := strings.LastIndexByte(list, ':')
