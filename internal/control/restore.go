@@ -102,6 +102,11 @@ func (c *Controller) openFormer(ep *endpoint) opened {
 	} else if now.Dev != ns.Dev || now.Ino != ns.Ino {
 		return opened{err: errors.New("its container was replaced by another")}
 	}
+	if ep.Former != nil { // a change was cut short; while its former default routes are there, new ones stand behind them
+		if err := c.sys.change(ns, ep.Former.config(ep), ep.config()); err != nil && !errors.Is(err, tap.ErrNoTAP) {
+			return opened{err: err}
+		}
+	}
 	dev, err := c.sys.reopen(ns, ep.config())
 	if errors.Is(err, tap.ErrNoTAP) {
 		dev, err = c.sys.create(ns, ep.config(), nil)
@@ -109,11 +114,6 @@ func (c *Controller) openFormer(ep *endpoint) opened {
 	}
 	if err != nil {
 		return opened{err: err}
-	}
-	if ep.Former != nil { // a change was cut short
-		if err := c.sys.change(ns, ep.Former.config(ep), ep.config()); err != nil {
-			return opened{err: both(err, dev.Close())}
-		}
 	}
 	dropped, _ := c.sys.dropped(ns, ep.IfName) // unreadable: then all counts as new
 	return opened{dev: dev, dropped: dropped}
