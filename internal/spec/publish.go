@@ -82,11 +82,8 @@ func ParsePorts(s string) (Publish, error) {
 
 func parsePorts(s string) (p Publish, err error) {
 	list, proto, ok := strings.Cut(s, "/")
-	switch p.Proto = proto; {
-	case !ok:
+	if p.Proto = proto; !ok {
 		p.Proto = "tcp"
-	case proto == "":
-		return p, errors.New("after / stands tcp or udp")
 	}
 	const form = "want [HOSTADDR:]PORT[-PORT]:PORT[-PORT][/tcp|udp], as in 8080:80 or [fd00::1]:5000-5009:5000-5009/udp"
 	i := strings.LastIndexByte(list, ':')
