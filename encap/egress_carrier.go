@@ -39,22 +39,34 @@ type egressPath struct {
 }
 
 func (c *egressCarrier) carry(to *peer, run []Packet) {
-	for i := range run {
-		p := &run[i]
-		c.env.address(c.u.seed, to, p)
-		c.env.src = to.egress.src
-		switch {
-		case offload.LongestSegment(p.Header, p.Frame)-c.env.skip+c.env.len > to.egress.mtu:
-			p.Reason, p.Err = drop.TxTooBig, syscall.EMSGSIZE
-			continue
-		case c.fits(p):
-			c.raw.flush() // order
-			if c.write(to.egress, p) {
-				continue
+	for len(run) > 0 {
+		n := 1
+		if !c.carrySuper(to, &run[0]) {
+			for n < len(run) && !run[n].Header.IsGSO() {
+				n++
 			}
+			c.raw.carry(to, run[:n])
 		}
-		c.raw.carry(to, run[i:i+1])
+		run = run[n:]
 	}
+}
+
+// carrySuper carries a super-frame, and reports whether that is done.
+func (c *egressCarrier) carrySuper(to *peer, p *Packet) bool {
+	if !p.Header.IsGSO() {
+		return false
+	}
+	c.env.address(c.u.seed, to, p)
+	c.env.src = to.egress.src
+	if offload.LongestSegment(p.Header, p.Frame)-c.env.skip+c.env.len > to.egress.mtu {
+		p.Reason, p.Err = drop.TxTooBig, syscall.EMSGSIZE
+		return true
+	}
+	if !c.fits(p) {
+		return false
+	}
+	c.raw.flush() // order
+	return c.write(to.egress, p)
 }
 
 func (c *egressCarrier) flush() { c.raw.flush() }
