@@ -21,17 +21,19 @@ type carrierKind uint8
 
 const (
 	byRaw        carrierKind = iota // raw_carrier.go; carries whatever the peer is
-	byEgress                        // egress_carrier.go
+	byRawEgress                     // egress_carrier.go: super-frames; the others by raw socket
 	byUDP                           // udp_carrier.go
+	byUDPEgress                     // egress_carrier.go: super-frames; the others by UDP socket
 	carrierKinds                    // how many there are
 )
 
 // newCarriers makes one of each kind, in the order of carrierKind.
 func (u *Underlay) newCarriers() [carrierKinds]carrier {
-	raw := newRawCarrier(u)
+	raw, udp := newRawCarrier(u), newUDPCarrier(u)
 	return [carrierKinds]carrier{
-		byRaw:    raw,
-		byEgress: &egressCarrier{u: u, raw: raw},
-		byUDP:    newUDPCarrier(u),
+		byRaw:       raw,
+		byRawEgress: &egressCarrier{u: u, of: CarrierGRE, others: raw},
+		byUDP:       udp,
+		byUDPEgress: &egressCarrier{u: u, of: CarrierUDP, others: udp},
 	}
 }

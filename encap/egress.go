@@ -21,31 +21,31 @@ import (
 // while all of these have nothing to do with its datagrams: the host's routes lead
 // there by an Ethernet link (egressFinder), and rules let sockets send (proof).
 // The kernel says when any of it may have changed, and then all is looked at anew;
-// whatever does not hold makes the peer's packets go by raw socket again. Rules that
+// whatever does not hold makes the peer's packets go by socket again. Rules that
 // change (egressRules) are tried by a hello meanwhile.
 
 const (
 	egressEvery  = 2 * time.Second        // between looks when nothing happens
 	egressPause  = 50 * time.Millisecond  // between looks at least
-	egressSoon   = 500 * time.Millisecond // until the next where this one changed something: a raw socket may have sent by then
+	egressSoon   = 500 * time.Millisecond // until the next where this one changed something: a socket may have sent by then
 	egressNaming = "weft-out%d"
 )
 
 var (
 	errEgressUntested = errors.New("the kernel is being tested")
-	errEgressUnproved = errors.New("nothing was sent by raw socket yet, which shows that the host's firewall lets it pass")
+	errEgressUnproved = errors.New("nothing was sent by socket yet, which shows that the host's firewall lets it pass")
 )
 
 // egress keeps up the carrying by egress TAPs: one goroutine, which owns
 // everything but what is said otherwise.
 type egress struct {
 	u     *Underlay
-	ns    netns.NsHandle        // of the underlay
-	lost  atomic.Uint64         // frames that were dropped behind the TAPs; read by anyone
-	down  atomic.Pointer[error] // why no peer can have it; nil: nothing is in the way. Read by anyone
-	kick  chan struct{}         // something may have changed
-	rules egressRules           // of the host's firewall
-	stop  chan struct{}         // closed by close
+	ns    netns.NsHandle                  // of the underlay
+	lost  atomic.Uint64                   // frames that were dropped behind the TAPs; read by anyone
+	down  [carriers]atomic.Pointer[error] // why no peer can have it; nil: nothing is in the way. Read by anyone
+	kick  chan struct{}                   // something may have changed
+	rules egressRules                     // of the host's firewall
+	stop  chan struct{}                   // closed by close
 	ended sync.WaitGroup
 	links *netlink.Handle
 	tool  *ethtool.Ethtool
@@ -60,7 +60,9 @@ func startEgress(u *Underlay) (*egress, error) {
 		return nil, fmt.Errorf("open underlay: open network namespace: %w", err)
 	}
 	e := &egress{u: u, ns: ns, kick: make(chan struct{}, 1), stop: make(chan struct{})}
-	e.down.Store(&errEgressUntested)
+	for c := range e.down {
+		e.down[c].Store(&errEgressUntested)
+	}
 	e.ended.Add(1)
 	go e.run() // owner: the Underlay; ends when close closes stop
 	return e, nil
@@ -91,17 +93,29 @@ func (e *egress) run() {
 	defer e.ended.Done()
 	runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
 	if err := e.work(); err != nil {
-		e.down.Store(&err)
-		e.u.log.Info("no egress TAP: super-frames to peers are cut here", "reason", err)
+		for c := range e.down {
+			e.fail(Carrier(c), err)
+		}
 	}
+}
+
+// fail says that no peer can have it for a carrier; nil that any may.
+func (e *egress) fail(c Carrier, err error) {
+	if err == nil {
+		e.down[c].Store(nil)
+		return
+	}
+	e.down[c].Store(&err)
+	e.u.log.Info("no egress TAP: super-frames to peers are cut here", "encap", c, "reason", err)
 }
 
 // work is run until stop, or until it turns out that the host has no egress TAPs.
 func (e *egress) work() error {
-	err := selfTestEgress()
-	if err != nil {
-		return err
+	tested := selfTestEgress()
+	if tested[CarrierGRE] != nil && tested[CarrierUDP] != nil {
+		return tested[CarrierGRE]
 	}
+	var err error
 	if err := netns.Set(e.ns); err != nil {
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
@@ -119,7 +133,9 @@ func (e *egress) work() error {
 	}
 	defer closeEvents()
 	e.rules.stale.Store(true)
-	e.down.Store(nil)
+	for c, err := range tested {
+		e.fail(Carrier(c), err)
+	}
 	for {
 		again := time.NewTimer(e.lookAtAll())
 		select {
@@ -204,7 +220,9 @@ func (e *egress) try() {
 		return
 	}
 	for _, p := range e.u.peers.Load().byAddr {
-		p.proof.sent.Store(false)
+		for c := range p.proof {
+			p.proof[c].sent.Store(false)
+		}
 	}
 	e.look()
 }
@@ -220,8 +238,8 @@ func (e *egress) lookAtAll() time.Duration {
 		e.try()
 	}
 	type found struct {
-		path *egressPath
-		err  error
+		path [carriers]*egressPath
+		err  [carriers]error
 	}
 	all := map[Peer]found{}
 	changed = false
@@ -229,15 +247,16 @@ func (e *egress) lookAtAll() time.Duration {
 		if p == nil {
 			continue
 		}
-		path, err := f.find(p)
-		if err == nil && !p.proof.sent.Load() {
-			path, err = nil, errEgressUnproved
+		var now found
+		for c := range Carrier(carriers) {
+			path, err := e.pathTo(f, p, c)
+			now.path[c], now.err[c] = path, err
+			if !path.equal(p.egress[c]) || errorText(err) != errorText(p.noEgress[c]) {
+				changed = true
+				e.say(p, c, path, err)
+			}
 		}
-		all[p.Peer] = found{path, err}
-		if !path.equal(p.egress) || errorText(err) != errorText(p.noEgress) {
-			changed = true
-			e.say(p, path, err)
-		}
+		all[p.Peer] = now
 	}
 	e.count()
 	if changed {
@@ -251,13 +270,25 @@ func (e *egress) lookAtAll() time.Duration {
 	return egressEvery
 }
 
+// pathTo says how a peer is reached by a carrier's egress TAP, or why it is not.
+func (e *egress) pathTo(f *egressFinder, p *peer, c Carrier) (*egressPath, error) {
+	if down := e.down[c].Load(); down != nil {
+		return nil, *down
+	}
+	path, err := f.find(p, c)
+	if err == nil && !p.proof[c].sent.Load() {
+		return nil, errEgressUnproved
+	}
+	return path, err
+}
+
 // say writes to the log that the carrier of a peer changes.
-func (e *egress) say(p *peer, path *egressPath, err error) {
+func (e *egress) say(p *peer, c Carrier, path *egressPath, err error) {
 	switch {
-	case path != nil && p.egress == nil:
-		e.u.log.Info("peer is reached by egress TAP", "peer", p.ID, "address", p.Addr)
-	case path == nil && p.egress != nil:
-		e.u.log.Info("peer is reached by raw socket", "peer", p.ID, "address", p.Addr, "reason", err)
+	case path != nil && p.egress[c] == nil:
+		e.u.log.Info("peer is reached by egress TAP", "peer", p.ID, "address", p.Addr, "encap", c)
+	case path == nil && p.egress[c] != nil:
+		e.u.log.Info("peer is reached by socket", "peer", p.ID, "address", p.Addr, "encap", c, "reason", err)
 	}
 }
 
@@ -272,24 +303,22 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// Accel says whether something faster than raw sockets carries packets to a peer,
-// and if not, why. Any goroutine may ask.
+// Accel says whether something faster than sockets carries packets to a peer, and if
+// not, why. Any goroutine may ask.
 func (u *Underlay) Accel(id PeerID) (name, reason string) {
 	p := u.peers.Load().peer(id)
 	switch {
 	case p == nil:
 		return "none", ""
+	case p.egress[p.wire] != nil:
+		return "egress-tap", ""
 	case p.carrier == byUDP && u.family(p.Addr).udp.refused():
 		return "none", "the kernel refuses UDP_SEGMENT here: every segment is sent as a datagram of its own"
 	case u.egress == nil:
 		return "none", "switched off"
-	case p.carrier == byEgress:
-		return "egress-tap", ""
-	case p.carrier == byUDP:
-		return "none", "GRE-in-UDP needs none"
 	}
-	err := p.noEgress
-	if down := u.egress.down.Load(); down != nil {
+	err := p.noEgress[p.wire]
+	if down := u.egress.down[p.wire].Load(); down != nil {
 		err = *down
 	}
 	if err == nil {

@@ -29,10 +29,12 @@ type uplink struct {
 	neighbours []netlink.Neigh
 }
 
-// find says how a peer is reached by an egress TAP, or why it is not.
-func (f *egressFinder) find(p *peer) (*egressPath, error) {
+// find says how a peer is reached by a carrier's egress TAP, or why it is not.
+func (f *egressFinder) find(p *peer, c Carrier) (*egressPath, error) {
 	switch {
-	case p.Checksum:
+	case c == CarrierUDP && f.u.family(p.Addr).udp == nil:
+		return nil, f.u.family(p.Addr).noUDP
+	case p.Checksum && c == CarrierGRE:
 		return nil, errors.New("GRE checksums (csum) are made segment by segment")
 	case p.Sequence:
 		return nil, errors.New("sequence numbers (seq) are counted segment by segment")

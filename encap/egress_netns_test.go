@@ -234,8 +234,10 @@ func TestNetnsEgressDropped(t *testing.T) {
 	a.reaches("egress-tap", "")
 	const n = 400
 	pkts := make([]encap.Packet, n)
+	h, super, _ := tcpSuper(t, 2000, 1380)
 	for i := range pkts {
-		pkts[i] = teb(1, frame(1000))
+		pkts[i] = teb(1, super)
+		pkts[i].Header = h
 	}
 	before := a.u.EgressDropped()
 	for _, r := range a.send(pkts...) {
@@ -293,10 +295,10 @@ func testNetnsEgressNoAllocs(t *testing.T, addrA, addrB netip.Addr) {
 	}
 }
 
-// Packets to a peer stay in order while its carrier changes.
-func TestNetnsEgressOrder(t *testing.T) {
-	runtime.LockOSThread() // a veth keeps the order of what one CPU sends
-	defer runtime.UnlockOSThread()
+// onOneCPU keeps the test on one CPU: a veth keeps the order of what one sends.
+func onOneCPU(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
 	var was, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &was); err != nil {
 		t.Fatal(err)
@@ -307,12 +309,19 @@ func TestNetnsEgressOrder(t *testing.T) {
 			break
 		}
 	}
-	a, b := accelerated(t, addrA, addrB, encap.Peer{})
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = unix.SchedSetaffinity(0, &was) }()
+	t.Cleanup(func() {
+		_ = unix.SchedSetaffinity(0, &was)
+		runtime.UnlockOSThread()
+	})
+}
 
+// Packets to a peer stay in order while its carrier changes.
+func TestNetnsEgressOrder(t *testing.T) {
+	a, b := accelerated(t, addrA, addrB, encap.Peer{})
+	onOneCPU(t)
 	h, super, _ := tcpSuper(t, 20000, 1380)
 	small, s, carriers := frame(100), a.u.NewSender(), map[string]int{}
 	for round := range uint32(60) {

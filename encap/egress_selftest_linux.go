@@ -18,26 +18,34 @@ import (
 	"weft/internal/rawdev"
 )
 
-// To the kernel an egress TAP's super-frame is in a UDP tunnel, and that it cuts GRE
-// all the same is nowhere promised. So each start shows it: in a namespace of its
+// To the kernel an egress TAP's super-frame is in a UDP tunnel, and that it cuts raw GRE
+// all the same is nowhere promised; nor was GRE-in-UDP thought of there. So each start shows
+// for both whether it does: in a namespace of its
 // own, an egress TAP leads to a second TAP in the uplink's place. What arrives
-// there must be what a raw socket would have sent, segment by segment and byte by
+// there must be what a socket would have sent, segment by segment and byte by
 // byte, where that uplink takes no super-frames; and the super-frame where it does.
 
 // selfTestWait is how long a frame may take from TAP to TAP.
 const selfTestWait = time.Second
 
-// selfTestEgress returns why egress TAPs cannot be used with this kernel.
-func selfTestEgress() error {
-	result := make(chan error, 1)
+// selfTestEgress returns why egress TAPs cannot be used with this kernel, by carrier.
+func selfTestEgress() [carriers]error {
+	result := make(chan [carriers]error, 1)
 	go func() { // ends with the test
 		runtime.LockOSThread() // and never unlocked: the thread ends, and the namespace with it
-		result <- selfTestInNamespace()
+		var errs [carriers]error
+		if err := selfTestInNamespace(&errs); err != nil {
+			for c := range errs {
+				errs[c] = err
+			}
+		}
+		result <- errs
 	}()
 	return <-result
 }
 
-func selfTestInNamespace() (err error) {
+// selfTestInNamespace writes to errs what failed by carrier, and returns what does for any.
+func selfTestInNamespace(errs *[carriers]error) error {
 	ns, err := netns.New()
 	if err != nil {
 		return fmt.Errorf("self-test: make network namespace: %w", err)
@@ -57,8 +65,12 @@ func selfTestInNamespace() (err error) {
 			return fmt.Errorf("self-test: %w", err)
 		}
 		for _, s := range selfTestSamples() {
+			if errs[s.by] != nil {
+				continue
+			}
 			if err := t.try(s, uncut); err != nil {
-				return fmt.Errorf("self-test: %s: %w", s, err)
+				errs[s.by] = fmt.Errorf("self-test: %s: %w", s, err)
+				t.drain()
 			}
 		}
 	}
@@ -110,37 +122,38 @@ func (t *selfTest) close() {
 
 // sample is a packet to be carried, and to whom.
 type sample struct {
+	by     Carrier
 	to     *peer
 	packet Packet
 	v6     bool // inner IP
-	udp    bool
 }
 
 func (s sample) String() string {
-	name := map[bool]string{false: "TCP", true: "UDP"}[s.udp] + " over " + map[bool]string{false: "IPv4", true: "IPv6"}[s.v6]
+	name := "TCP over " + map[bool]string{false: "IPv4", true: "IPv6"}[s.v6]
 	if s.packet.Proto != ProtoTEB {
 		name += ", bare,"
 	}
-	return name + " in GRE over " + map[bool]string{false: "IPv4", true: "IPv6"}[s.to.Addr.Is6()]
+	return name + " in " + map[Carrier]string{CarrierGRE: "GRE", CarrierUDP: "GRE-in-UDP"}[s.by] + " over " + map[bool]string{false: "IPv4", true: "IPv6"}[s.to.Addr.Is6()]
 }
 
-// selfTestSamples returns super-frames of every kind.
+// selfTestSamples returns super-frames of every kind that an egress TAP is given.
 func selfTestSamples() (all []sample) {
 	ends := map[bool][2]netip.Addr{
 		false: {netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")},
 		true:  {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")},
 	}
 	for i := range 16 {
-		outer6, v6, udp, bare := i&1 != 0, i&2 != 0, i&4 != 0, i&8 != 0
+		outer6, v6, bare, by := i&1 != 0, i&2 != 0, i&4 != 0, Carrier(i>>3)
 		a := ends[outer6]
-		s := sample{v6: v6, udp: udp, to: &peer{
-			Peer: Peer{ID: 1, Addr: a[1]}, path: path{src: a[0], mtu: defaultMTU}, outer: outerLen(a[1]),
-			egress: &egressPath{src: a[0], mtu: defaultMTU, ethernet: [header.EthernetLen]byte{5: 2, 11: 1, 12: 0x08}},
-		}}
+		way := &egressPath{src: a[0], mtu: defaultMTU, ethernet: [header.EthernetLen]byte{5: 2, 11: 1, 12: 0x08}}
 		if outer6 {
-			binary.BigEndian.PutUint16(s.to.egress.ethernet[12:], header.TypeIPv6)
+			binary.BigEndian.PutUint16(way.ethernet[12:], header.TypeIPv6)
 		}
-		s.packet = superFrame(v6, udp, ends[v6])
+		s := sample{by: by, v6: v6, to: &peer{
+			Peer: Peer{ID: 1, Addr: a[1]}, path: path{src: a[0], mtu: defaultMTU}, outer: outerLen(a[1]),
+		}}
+		s.to.egress[by] = way
+		s.packet = superFrame(v6, ends[v6])
 		if bare {
 			s.packet.Proto = header.Ethernet(s.packet.Frame).Type()
 		}
@@ -151,14 +164,12 @@ func selfTestSamples() (all []sample) {
 
 // superFrame makes a super-frame of five segments and a short one. Its checksum
 // is the pseudo-header's, as a container's kernel leaves it.
-func superFrame(v6, udp bool, ends [2]netip.Addr) Packet {
+func superFrame(v6 bool, ends [2]netip.Addr) Packet {
 	const size, payload = 1000, 5*1000 + 333
-	l4, proto, checksum, gso := 20, header.ProtoTCP, header.TCPChecksumOffset, offload.GSOTCPv4
+	const l4, proto, checksum = 20, header.ProtoTCP, header.TCPChecksumOffset
+	gso := offload.GSOTCPv4
 	if v6 {
 		gso = offload.GSOTCPv6
-	}
-	if udp {
-		l4, proto, checksum, gso = header.UDPLen, header.ProtoUDP, header.UDPChecksumOffset, offload.GSOUDPL4
 	}
 	l3 := outerLen(ends[0])
 	frame := make([]byte, header.EthernetLen+l3+l4+payload)
@@ -170,20 +181,16 @@ func superFrame(v6, udp bool, ends [2]netip.Addr) Packet {
 	var sum uint32
 	if v6 {
 		header.PutEthernet(frame, 2, 1, header.TypeIPv6)
-		header.IPv6Fields{PayloadLength: len(upper), NextHeader: uint8(proto), HopLimit: 9, Src: ends[0], Dst: ends[1]}.Put(ip)
-		sum = header.IPv6(ip).PseudoSum(uint8(proto), len(upper))
+		header.IPv6Fields{PayloadLength: len(upper), NextHeader: proto, HopLimit: 9, Src: ends[0], Dst: ends[1]}.Put(ip)
+		sum = header.IPv6(ip).PseudoSum(proto, len(upper))
 	} else {
 		header.PutEthernet(frame, 2, 1, header.TypeIPv4)
-		header.IPv4Fields{Length: len(ip), DF: true, TTL: 9, Protocol: uint8(proto), Src: ends[0], Dst: ends[1]}.Put(ip)
-		sum = header.IPv4(ip).PseudoSum(uint8(proto), len(upper))
+		header.IPv4Fields{Length: len(ip), DF: true, TTL: 9, Protocol: proto, Src: ends[0], Dst: ends[1]}.Put(ip)
+		sum = header.IPv4(ip).PseudoSum(proto, len(upper))
 	}
-	binary.BigEndian.PutUint32(upper, 4711<<16|4712) // ports
-	if udp {
-		binary.BigEndian.PutUint16(upper[4:], uint16(len(upper)))
-	} else {
-		binary.BigEndian.PutUint32(upper[4:], 0xffff_fc00) // the sequence number wraps
-		upper[12], upper[13] = 5<<4, header.TCPPsh|header.TCPAck
-	}
+	binary.BigEndian.PutUint32(upper, 4711<<16|4712)   // ports
+	binary.BigEndian.PutUint32(upper[4:], 0xffff_fc00) // the sequence number wraps
+	upper[12], upper[13] = 5<<4, header.TCPPsh|header.TCPAck
 	binary.BigEndian.PutUint16(upper[checksum:], header.Fold(sum))
 	return Packet{Peer: 1, Proto: ProtoTEB, Key: 7, Frame: frame, Header: offload.Header{
 		Flags: offload.FlagNeedsCsum, GSOType: uint8(gso), GSOSize: size,
@@ -193,13 +200,14 @@ func superFrame(v6, udp bool, ends [2]netip.Addr) Packet {
 
 // try carries a sample, and compares what comes out at the uplink.
 func (t *selfTest) try(s sample, uncut bool) error {
-	s.to.egress.fd = t.tap.fd
-	c := &egressCarrier{u: &Underlay{}}
-	c.env.address(0, s.to, &s.packet)
+	path := s.to.egress[s.by]
+	path.fd = t.tap.fd
+	c := s.carrier()
+	c.address(s.to, &s.packet)
 	if !c.fits(&s.packet) {
 		return errors.New("the kernel would not take it")
 	}
-	if !c.write(s.to.egress, &s.packet) || s.packet.Reason != drop.None {
+	if !c.write(path, &s.packet) || s.packet.Reason != drop.None {
 		return errors.New("the kernel does not take it")
 	}
 	if uncut {
@@ -222,6 +230,24 @@ func (t *selfTest) try(s sample, uncut bool) error {
 		}
 	}
 	return nil
+}
+
+// carrier returns the carrier of a sample.
+func (s sample) carrier() *egressCarrier {
+	u := &Underlay{families: []*family{{v6: s.to.Addr.Is6(), udp: &udpSockets{}}}}
+	for i := range u.families[0].udp.ports {
+		u.families[0].udp.ports[i] = firstDynamicPort
+	}
+	return &egressCarrier{u: u, of: s.by}
+}
+
+// drain throws away what comes late of a sample that failed.
+func (t *selfTest) drain() {
+	for {
+		if _, err := unix.Read(t.sink, t.frame); err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }
 
 // read returns the next frame that leaves by the uplink.
@@ -251,7 +277,7 @@ func wantUncut(s sample) []byte {
 	return encapsulated(s, nil, frame)
 }
 
-// wantCut returns the frames that a raw socket's datagrams would be.
+// wantCut returns the frames that a socket's datagrams would be.
 func wantCut(s sample) (all [][]byte) {
 	var split offload.Splitter
 	split.Init(s.packet.Header, s.packet.Frame)
@@ -261,18 +287,24 @@ func wantCut(s sample) (all [][]byte) {
 		if !ok {
 			return all
 		}
-		all = append(all, encapsulated(s, headers[s.packet.skip():n], payload))
+		b := encapsulated(s, headers[s.packet.skip():n], payload)
+		if s.by == CarrierUDP {
+			offload.Complete(offload.Header{
+				Flags: offload.FlagNeedsCsum, CsumStart: uint16(header.EthernetLen + s.to.outer), CsumOffset: header.UDPChecksumOffset,
+			}, b)
+		}
+		all = append(all, b)
 	}
 }
 
 // encapsulated returns an inner frame, in two parts, in its envelope.
 func encapsulated(s sample, headers, payload []byte) []byte {
-	var env envelope
-	env.address(0, s.to, &s.packet)
-	b := append([]byte(nil), s.to.egress.ethernet[:]...)
-	b = append(b, make([]byte, env.len)...)
+	c := s.carrier()
+	c.address(s.to, &s.packet)
+	b := append([]byte(nil), s.to.egress[s.by].ethernet[:]...)
+	b = append(b, make([]byte, c.env.len)...)
 	b = append(append(b, headers...), payload...)
-	env.put(b[header.EthernetLen:], nil)
+	c.env.put(b[header.EthernetLen:], nil)
 	return b
 }
 

@@ -9,3 +9,10 @@ func (u *Underlay) UDPSenders(v6 bool) []int {
 	}
 	return nil
 }
+
+// FailEgress says that the kernel does not carry a carrier's super-frames by egress
+// TAP after all, as the self-test would have.
+func (u *Underlay) FailEgress(c Carrier, err error) {
+	u.egress.fail(c, err)
+	u.egress.look()
+}

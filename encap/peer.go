@@ -57,15 +57,15 @@ func checkOuter(a netip.Addr) error {
 type peer struct {
 	Peer
 	path
-	wire     Carrier     // in use; changed by the hello
-	way      *way        // the same as long as the Peer is
-	carrier  carrierKind // as picked by what else is known (pick)
-	egress   *egressPath // nil where no egress TAP leads to it
-	noEgress error       // why not, said by the last look; nil: nobody has looked
+	wire     Carrier               // in use; changed by the hello
+	way      *way                  // the same as long as the Peer is
+	carrier  carrierKind           // as picked by what else is known (choose)
+	egress   [carriers]*egressPath // nil where no egress TAP leads to it
+	noEgress [carriers]error       // why not, said by the last look; nil: nobody has looked
 	dest     sockaddr
 	destUDP  sockaddr
 	outer    int // bytes of the outer IP header
-	proof    *proof
+	proof    *[carriers]proof
 	numbers  *numbers // nil without Sequence
 	order    *order   // nil without Sequence
 }
@@ -91,7 +91,7 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		if other := t.byAddr[cfg.Addr]; other != nil {
 			return nil, fmt.Errorf("peers %d and %d have the same address %s", other.ID, cfg.ID, cfg.Addr)
 		}
-		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr), proof: new(proof)}
+		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr), proof: new([carriers]proof)}
 		p.destUDP = p.dest
 		p.destUDP.setPort(udpPort)
 		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
@@ -118,13 +118,9 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 
 // choose picks the carrier by what is known of the peer.
 func (p *peer) choose() {
-	switch {
-	case p.wire == CarrierUDP:
-		p.carrier = byUDP
-	case p.egress != nil:
-		p.carrier = byEgress
-	default:
-		p.carrier = byRaw
+	p.carrier = [carriers]carrierKind{CarrierGRE: byRaw, CarrierUDP: byUDP}[p.wire]
+	if p.egress[p.wire] != nil {
+		p.carrier = [carriers]carrierKind{CarrierGRE: byRawEgress, CarrierUDP: byUDPEgress}[p.wire]
 	}
 }
 

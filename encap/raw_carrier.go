@@ -30,11 +30,20 @@ type rawCarrier struct {
 	proof [sendBatch]*proof  // of its peer
 }
 
-// proof says whether the host lets datagrams to a peer pass: a raw socket's go
+// proof says whether the host lets a carrier's datagrams to a peer pass: a socket's go
 // through the rules that the host has for what it sends (netfilter's output and
 // postrouting), and an error tells when they do not. Written by workers and the
 // hello, which takes it back too, and read by the one who looks for faster ways.
 type proof struct{ sent atomic.Bool }
+
+// proven notes what was sent.
+func proven(proofs []*proof) {
+	for _, p := range proofs {
+		if !p.sent.Load() {
+			p.sent.Store(true)
+		}
+	}
+}
 
 func newRawCarrier(u *Underlay) *rawCarrier {
 	c := &rawCarrier{u: u}
@@ -103,7 +112,7 @@ func (c *rawCarrier) queue(p *Packet, n int, payload []byte) {
 	m := &c.msgs[c.n].hdr
 	m.SetIovlen(parts)
 	m.Name, m.Namelen = c.env.to.dest.name()
-	c.owner[c.n], c.proof[c.n] = p, c.env.to.proof
+	c.owner[c.n], c.proof[c.n] = p, &c.env.to.proof[CarrierGRE]
 	if c.n++; c.n == sendBatch {
 		c.flush()
 	}
@@ -115,11 +124,7 @@ func (c *rawCarrier) flush() {
 	var retried *mmsghdr
 	for i := 0; i < c.n; {
 		sent, errno := sendmmsg(c.fd, c.msgs[i:c.n])
-		for _, p := range c.proof[i : i+sent] {
-			if !p.sent.Load() {
-				p.sent.Store(true)
-			}
-		}
+		proven(c.proof[i : i+sent])
 		if i += sent; errno == 0 {
 			continue
 		}

@@ -1,6 +1,7 @@
 package encap
 
 import (
+	"math/bits"
 	"syscall"
 	"unsafe"
 
@@ -15,6 +16,8 @@ const (
 	udpSegments = 64    // UDP_MAX_SEGMENTS of kernels before 6.9 (linux/udp.h)
 	udpLongest  = 65000 // bytes of one message: with its headers no longer than an IP packet
 	udpQueue    = 2 * udpSegments
+
+	ipv6FlowInfo = 11 // IPV6_FLOWINFO (linux/in6.h)
 )
 
 // udpCarrier sends GRE-in-UDP (RFC 8086). Segments of one size to one peer, of one
@@ -33,7 +36,8 @@ type udpCarrier struct {
 
 	// Messages that wait for flush.
 	sockets *udpSockets
-	fd      int // all of them go there
+	fd      int    // all of them go there
+	label   uint32 // and have this flow label, over IPv6
 	n       int
 	msgs    [udpQueue]mmsghdr
 	control [udpQueue]udpControl
@@ -42,7 +46,8 @@ type udpCarrier struct {
 	open    bool          // the last message may grow
 	bytes   int           // of the last message
 	tos     uint8         // of the last message
-	used    int           // segments
+	proof   [udpQueue]*proof
+	used    int // segments
 	iovs    [2 * udpQueue]unix.Iovec
 	iovUsed int
 	heads   [udpQueue][headSpace]byte
@@ -58,7 +63,7 @@ type udpControl struct {
 		size uint16
 		_    [6]byte
 	}
-	tos control
+	tos, label control // label: over IPv6
 }
 
 func newUDPCarrier(u *Underlay) *udpCarrier { return &udpCarrier{u: u} }
@@ -78,9 +83,9 @@ func (c *udpCarrier) carry(to *peer, run []Packet) {
 			p.Reason, p.Err = drop.TxTooBig, syscall.EMSGSIZE
 			continue
 		}
-		if fd := sockets.send[flowLabel(c.u.seed, p.Frame)%udpPorts]; fd != c.fd {
+		if i := sockets.source(c.u.seed, p.Frame); sockets.send[i] != c.fd {
 			c.flush()
-			c.sockets, c.fd = sockets, fd
+			c.sockets, c.fd, c.label = sockets, sockets.send[i], sockets.label(i)
 		}
 		if p.Header.IsGSO() {
 			c.carrySegments(p)
@@ -146,7 +151,7 @@ func (c *udpCarrier) begin(size int) {
 	m := &c.msgs[c.n]
 	m.hdr = unix.Msghdr{Iov: &c.iovs[c.iovUsed]}
 	m.hdr.Name, m.hdr.Namelen = c.env.to.destUDP.name()
-	c.size[c.n], c.first[c.n] = size, c.used
+	c.size[c.n], c.first[c.n], c.proof[c.n] = size, c.used, &c.env.to.proof[CarrierUDP]
 	c.control[c.n].tos.value = int32(c.env.tos)
 	c.bytes, c.tos = 0, c.env.tos
 	c.n++
@@ -171,13 +176,23 @@ func (c *udpCarrier) put(i, segments int) {
 	k.segment.SetLen(unix.CmsgLen(2))
 	k.tos.Level, k.tos.Type = level, kind
 	k.tos.SetLen(unix.CmsgLen(4))
-	if segments > 1 {
-		m.Control = (*byte)(unsafe.Pointer(&k.segment))
-		m.SetControllen(int(unsafe.Sizeof(*k)))
-	} else {
-		m.Control = (*byte)(unsafe.Pointer(&k.tos))
-		m.SetControllen(int(unsafe.Sizeof(k.tos)))
+	k.label.Level, k.label.Type, k.label.value = unix.IPPROTO_IPV6, ipv6FlowInfo, int32(bits.ReverseBytes32(c.label))
+	k.label.SetLen(unix.CmsgLen(4))
+	c.attach(m, k, segments > 1)
+}
+
+// attach puts the control messages beside a message: those that it needs stand in a row.
+func (c *udpCarrier) attach(m *unix.Msghdr, k *udpControl, cut bool) {
+	size := int(unsafe.Sizeof(k.tos))
+	if c.label != 0 {
+		size += int(unsafe.Sizeof(k.label))
 	}
+	m.Control = (*byte)(unsafe.Pointer(&k.tos))
+	if cut {
+		m.Control = (*byte)(unsafe.Pointer(&k.segment))
+		size += int(unsafe.Sizeof(k.segment))
+	}
+	m.SetControllen(size)
 }
 
 // segments returns how many segments message i has.
@@ -196,6 +211,7 @@ func (c *udpCarrier) flush() {
 	retried := -1
 	for i := 0; i < c.n; {
 		sent, errno := sendmmsg(c.fd, c.msgs[i:c.n])
+		proven(c.proof[i : i+sent])
 		if i += sent; errno == 0 {
 			continue
 		}
@@ -203,6 +219,13 @@ func (c *udpCarrier) flush() {
 		switch {
 		case (reason == drop.TxUnreachable || errno == syscall.EMSGSIZE) && retried != i:
 			retried = i // an ICMP error may have been pending: it is gone now
+			continue
+		case errno == syscall.EINVAL && c.label != 0:
+			c.label = 0
+			c.sockets.unlabelled.Store(true)
+			for k := i; k < c.n; k++ {
+				c.put(k, c.segments(k))
+			}
 			continue
 		case (errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EMSGSIZE) && c.segments(i) > 1:
 			// The kernel cannot cut for this device (udp_send_skb in net/ipv4/udp.c).
@@ -227,8 +250,7 @@ func (c *udpCarrier) sendSingly(i int) syscall.Errno {
 	for k := range n {
 		m := &c.single[k].hdr
 		*m = unix.Msghdr{Name: c.msgs[i].hdr.Name, Namelen: c.msgs[i].hdr.Namelen, Iov: &iov[0]}
-		m.Control = (*byte)(unsafe.Pointer(&c.control[i].tos))
-		m.SetControllen(int(unsafe.Sizeof(c.control[i].tos)))
+		c.attach(m, &c.control[i], false)
 		parts := 0
 		for left := c.size[i]; left > 0 && parts < len(iov); parts++ {
 			left -= int(iov[parts].Len)

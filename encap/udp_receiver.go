@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	udpBatch    = 8    // messages that one Recv reads
-	udpMost     = 128  // segments of a message (UDP_MAX_SEGMENTS, linux/udp.h)
-	udpExpected = 1472 // bytes of a segment, before any came: those of a link of 1500
+	udpBatch    = 8       // messages that one Recv reads
+	udpMost     = 128     // segments of a message (UDP_MAX_SEGMENTS, linux/udp.h)
+	udpExpected = 1472    // bytes of a segment, before any came: those of a link of 1500
+	udpUncut    = 1 << 16 // bytes that are expected of a super-frame that nobody cut
 
 	// udpSlot is room for the segments of one message, each behind its headroom.
-	udpSlot = 1<<16 + udpMost*(Headroom+cacheLine)
+	udpSlot = udpUncut + udpMost*(Headroom+cacheLine)
 
 	cacheLine = 64
 )
@@ -30,13 +31,14 @@ const (
 //	[headroom][segment][headroom][segment] ...
 //
 // Where the size is another one, the segments are moved, and the next message is
-// expected in it.
+// expected in it. What nobody cut on the way from a super-frame (egress_carrier.go) is
+// one segment of up to 64 KB; while such come, that is the size that is expected.
 type udpReceiver struct {
 	u        *Underlay
 	f        *family
 	expected int // bytes of a segment
 	parts    int // of each vector
-	unlike   int // messages in a row of several smaller segments than expected
+	unlike   int // messages of several smaller segments than expected, since one that was as expected
 	msgs     [udpBatch]mmsghdr
 	iovs     [udpBatch][udpMost]unix.Iovec
 	sources  [udpBatch]sockaddr
@@ -67,10 +69,10 @@ func stride(size int) int { return (Headroom + size + cacheLine - 1) &^ (cacheLi
 // is left.
 func (r *udpReceiver) expect(size int) {
 	r.expected, r.unlike = size, 0
-	r.parts = min((1<<16+size-1)/size, udpMost)
+	r.parts = min((udpUncut+size-1)/size, udpMost)
 	for i := range r.msgs {
 		slot := slotOf(r.space, i)
-		left := 1 << 16
+		left := udpUncut
 		for k := range r.parts {
 			n := size
 			if k == r.parts-1 {
@@ -119,12 +121,8 @@ func (r *udpReceiver) Recv() ([]Datagram, error) {
 		if size == 0 || size > total {
 			size = total
 		}
-		if size != total && size != r.expected {
-			if r.unlike++; size > r.expected || r.unlike > 64 {
-				expect = size
-			}
-		} else if size != total {
-			r.unlike = 0
+		if next := r.next(size, total); next != 0 {
+			expect = next
 		}
 		r.open(i, total, size, tos)
 	}
@@ -136,6 +134,23 @@ func (r *udpReceiver) Recv() ([]Datagram, error) {
 		r.expect(expect)
 	}
 	return r.out, nil
+}
+
+// next learns from a message what size to expect from now on; 0: the same as before.
+func (r *udpReceiver) next(size, total int) int {
+	switch {
+	case size == r.expected, size == total && total > udpExpected && r.expected == udpUncut:
+		r.unlike = 0
+		return 0
+	case size == total && total > int(r.iovs[0][0].Len) && total > udpExpected:
+		return udpUncut
+	case size == total: // one segment, which is no matter to move
+		return 0
+	}
+	if r.unlike++; size > r.expected || r.unlike > 64 {
+		return size
+	}
+	return 0
 }
 
 // beside reads what the kernel said beside message i: the size of its segments,

@@ -29,7 +29,9 @@ const (
 type udpSockets struct {
 	peers, strangers int
 	send             [udpPorts]int // one for each source port
-	singly           atomic.Bool   // UDP_SEGMENT does not work here: every segment is a datagram of its own
+	ports            [udpPorts]uint16
+	singly           atomic.Bool // UDP_SEGMENT does not work here: every segment is a datagram of its own
+	unlabelled       atomic.Bool // over IPv4, or the kernel takes no flow label: they are leased to others (IPV6_FLOWLABEL_MGR, ipv6(7))
 }
 
 // openUDP opens them. They hear nobody until hear.
@@ -38,6 +40,7 @@ func openUDP(cfg *Config, v6 bool) (*udpSockets, error) {
 	for i := range s.send {
 		s.send[i] = -1
 	}
+	s.unlabelled.Store(!v6)
 	err := s.open(cfg, v6)
 	if err != nil {
 		_ = s.close()
@@ -54,7 +57,7 @@ func (s *udpSockets) open(cfg *Config, v6 bool) (err error) {
 		return err
 	}
 	for i := range s.send {
-		if s.send[i], err = openUDPSend(cfg, v6); err != nil {
+		if s.send[i], s.ports[i], err = openUDPSend(cfg, v6); err != nil {
 			return err
 		}
 	}
@@ -96,10 +99,10 @@ func openUDPReceive(cfg *Config, v6 bool) (int, error) {
 }
 
 // openUDPSend opens a socket with a source port of its own.
-func openUDPSend(cfg *Config, v6 bool) (int, error) {
-	fd, err := openDatagram(v6)
+func openUDPSend(cfg *Config, v6 bool) (fd int, port uint16, err error) {
+	fd, err = openDatagram(v6)
 	if err != nil {
-		return -1, err
+		return -1, 0, err
 	}
 	options := []option{
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER"}, // DF; the link's MTU counts, not what ICMP says
@@ -130,14 +133,15 @@ func openUDPSend(cfg *Config, v6 bool) (int, error) {
 		}
 		err = unix.EADDRINUSE
 		for tries := 0; errors.Is(err, unix.EADDRINUSE) && tries < 100; tries++ {
-			err = bindPort(fd, v6, local, uint16(firstDynamicPort+rand.IntN(1<<16-firstDynamicPort)))
+			port = uint16(firstDynamicPort + rand.IntN(1<<16-firstDynamicPort))
+			err = bindPort(fd, v6, local, port)
 		}
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return -1, err
+		return -1, 0, err
 	}
-	return fd, nil
+	return fd, port, nil
 }
 
 func openDatagram(v6 bool) (int, error) {
@@ -199,6 +203,21 @@ func (s *udpSockets) hear(v6 bool, local, peers []netip.Addr) error {
 		return err
 	}
 	return attach(s.strangers, []bpf.Instruction{bpf.RetConstant{Val: passHeads}})
+}
+
+// source returns the number of the socket, and so the source port, that a frame's flow
+// is sent from.
+func (s *udpSockets) source(seed uint64, frame []byte) int {
+	return int(flowLabel(seed, frame) % udpPorts)
+}
+
+// label returns the flow label of what is sent from one source port, over IPv6. The
+// kernel's own would be another one than that of the same flow's super-frames.
+func (s *udpSockets) label(source int) uint32 {
+	if s.unlabelled.Load() {
+		return 0
+	}
+	return uint32(s.ports[source])
 }
 
 // refused reports whether the kernel has refused UDP_SEGMENT; nil has sent nothing.

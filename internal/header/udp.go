@@ -17,6 +17,22 @@ const UDPLen = 8
 // UDPChecksumOffset is where the checksum is in the header.
 const UDPChecksumOffset = 6
 
+// UDPFields is the header of a datagram.
+type UDPFields struct {
+	SrcPort, DstPort uint16
+	Length           int    // of header and payload, at most 65535
+	Checksum         uint16 // as it is to stand there
+}
+
+// Put writes the header to the first UDPLen bytes of b.
+func (f UDPFields) Put(b []byte) {
+	_ = b[UDPLen-1]
+	binary.BigEndian.PutUint16(b, f.SrcPort)
+	binary.BigEndian.PutUint16(b[2:], f.DstPort)
+	binary.BigEndian.PutUint16(b[4:], uint16(f.Length))
+	binary.BigEndian.PutUint16(b[6:], f.Checksum)
+}
+
 // ParseUDP checks the lengths, not the checksum. The view ends with the
 // datagram: what follows its length is cut off.
 func ParseUDP(b []byte) (UDP, bool) {
