@@ -15,10 +15,10 @@
 //
 //	raw_carrier.go, raw_receiver.go    raw sockets, IP_HDRINCL, sendmmsg: a datagram
 //	                                   a segment; works everywhere
-//	egress_*.go                        super-frames to a TAP, uncut, from where the
-//	                                   kernel moves them to the uplink (Linux 6.17)
 //	udp_carrier.go, udp_receiver.go    GRE-in-UDP, UDP_SEGMENT and UDP_GRO: a message
 //	                                   a super-frame; to other weft switches
+//	egress_*.go                        super-frames of both to a TAP, uncut, from where
+//	                                   the kernel moves them to the uplink (Linux 6.17)
 //
 // Which carrier passes, and whether a peer is there at all, the hello finds out
 // (session.go, hello.go).

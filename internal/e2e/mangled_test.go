@@ -166,7 +166,7 @@ func TestStreamsMangled(t *testing.T) {
 					p.c1, p.c2 = newContainer(t, l, "c1", "10.1.0.11"), newContainer(t, l, "c2", "10.1.0.12")
 					p.h1.attach("net1", p.c1)
 					p.h2.attach("net1", p.c2)
-					if way.accel == "auto" && way.encap == "gre" {
+					if way.accel == "auto" {
 						p.h1.accelerated(t, p, "egress-tap")
 						p.h2.accelerated(t, p, "egress-tap")
 					}
@@ -218,7 +218,7 @@ func TestOrderWhileCarrierChanges(t *testing.T) {
 			h2.attach("net1", c2)
 			h1.untilPeer("up", isUp)
 			move(t, c1, c2, c2.Addr, 1<<20)
-			first := map[string]string{"off": "gre-udp", "auto": "gre"}[accel]
+			const first = "gre-udp"
 			h1.untilPeer("by "+first, by(first))
 
 			left, arrived := newCapture(t, h1.NS, "eth0"), newCapture(t, c2.NS, "eth1")
@@ -239,9 +239,8 @@ func TestOrderWhileCarrierChanges(t *testing.T) {
 					}
 				}
 			}()
-			match := map[string]string{"gre-udp": "udp dport 4754", "gre": "meta l4proto gre"}[first]
 			for range 2 {
-				unblock := h2.block(t, match)
+				unblock := h2.block(t, "udp dport 4754")
 				h1.untilPeer("by another carrier", func(p peerStatus) bool { return isUp(p) && p.Encap != first })
 				unblock()
 				h1.untilPeer("by the first again", by(first))
