@@ -233,8 +233,10 @@ func (h *helloer) follow() {
 			h.sessions[p.way] = s
 		}
 		s.peer = p
-		s.faster = CarrierUDP                                           // measured: TCP as fast as raw GRE where an egress TAP carries both, small datagrams a third faster
-		if p.egress[CarrierGRE] != nil && p.egress[CarrierUDP] == nil { // TCP 1.8 times as fast then
+		// Measured: where an egress TAP carries both, TCP is as fast by either, and small
+		// datagrams are faster in UDP. Where it carries only raw GRE, TCP is 1.8 times as fast by that.
+		s.faster = CarrierUDP
+		if p.egress[CarrierGRE] != nil && p.egress[CarrierUDP] == nil {
 			s.faster = CarrierGRE
 		}
 		s.setMTU(now, p.mtu)
