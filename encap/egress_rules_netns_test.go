@@ -37,14 +37,14 @@ func (l *logged) count(what string) int {
 
 // greeted returns a and b with an egress TAP from a to b, both saying hello, and
 // what a writes to its log.
-func greeted(t *testing.T) (a, b *host, log *logged) {
+func greeted(t *testing.T, choice encap.Choice) (a, b *host, log *logged) {
 	t.Helper()
 	log = new(logged)
 	a, b = twoHosts(t)
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
-	a.open(encap.Config{Local: []netip.Addr{addrA}, Accel: true, Log: slog.New(slog.NewTextHandler(log, nil))}, encap.Peer{ID: 1, Addr: addrB})
-	b.open(encap.Config{Local: []netip.Addr{addrB}}, encap.Peer{ID: 1, Addr: addrA})
+	a.open(encap.Config{Local: []netip.Addr{addrA}, Accel: true, Log: slog.New(slog.NewTextHandler(log, nil))}, encap.Peer{ID: 1, Addr: addrB, Choice: choice})
+	b.open(encap.Config{Local: []netip.Addr{addrB}}, encap.Peer{ID: 1, Addr: addrA, Choice: choice})
 	t.Cleanup(func() { close(stop); readers.Wait() })
 	for _, h := range []*host{a, b} {
 		h.u.StartHello()
@@ -71,12 +71,12 @@ func greeted(t *testing.T) (a, b *host, log *logged) {
 	return a, b, log
 }
 
-const byRawSocket = "peer is reached by raw socket"
+const bySocket = "peer is reached by socket"
 
 // TestNetnsEgressRules changes rules of the firewall that let the tunnel pass: the
 // egress TAP stays in use all the time.
 func TestNetnsEgressRules(t *testing.T) {
-	a, _, log := greeted(t)
+	a, _, log := greeted(t, encap.ChooseGRE)
 	for _, change := range []string{
 		"nft add table ip t; nft delete table ip t",
 		"nft add table ip t; nft add chain ip t c; nft add rule ip t c drop",
@@ -94,8 +94,8 @@ func TestNetnsEgressRules(t *testing.T) {
 			}
 		}
 	}
-	if n := log.count(byRawSocket); n != 0 {
-		t.Errorf("the log says %d times: %s", n, byRawSocket)
+	if n := log.count(bySocket); n != 0 {
+		t.Errorf("the log says %d times: %s", n, bySocket)
 	}
 }
 
@@ -111,18 +111,20 @@ func TestNetnsEgressForbidden(t *testing.T) {
 			"nft add chain inet t p '{ policy drop; }'", "nft add chain inet t p '{ policy accept; }'", "firewall"},
 		{"chain where the uplink sends", "true", "nft add table netdev t; nft add chain netdev t e '{ type filter hook egress device under0 priority 0; policy drop; }'", "nft delete table netdev t", "netdev t"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			a, _, _ := greeted(t)
-			a.shell(tt.first)
-			for range 2 {
+		for choice, proto := range map[encap.Choice]string{encap.ChooseGRE: "gre", encap.ChooseUDP: "udp"} {
+			t.Run(tt.name+", "+proto, func(t *testing.T) {
+				t.Parallel()
+				a, _, _ := greeted(t, choice)
+				a.shell(tt.first)
+				for range 2 {
+					a.reaches("egress-tap", "")
+					a.shell(strings.ReplaceAll(tt.do, "protocol gre", "protocol "+proto))
+					a.reaches("none", tt.why)
+					a.shell(tt.undo)
+				}
 				a.reaches("egress-tap", "")
-				a.shell(tt.do)
-				a.reaches("none", tt.why)
-				a.shell(tt.undo)
-			}
-			a.reaches("egress-tap", "")
-		})
+			})
+		}
 	}
 }
 
@@ -130,7 +132,7 @@ func TestNetnsEgressForbidden(t *testing.T) {
 // addresses do, in a table with a say in what is sent: little is sent for it, and
 // the egress TAP stays in use.
 func TestNetnsEgressElements(t *testing.T) {
-	a, _, log := greeted(t)
+	a, _, log := greeted(t, encap.ChooseGRE)
 	a.shell("nft add table ip t; nft add set ip t s '{ type ipv4_addr; }'; nft add chain ip t o '{ type filter hook output priority 0; }'; nft add rule ip t o ip daddr @s drop")
 	a.reaches("egress-tap", "")
 	const n = 20000
@@ -146,8 +148,8 @@ func TestNetnsEgressElements(t *testing.T) {
 	a.shell("split -l 100 --filter='nft -f -' " + file)
 	took := time.Since(start)
 	t.Logf("%d changes in %v took this process %v of CPU", n, took.Round(time.Millisecond), cpuTime(t)-before)
-	if name, reason := a.u.Accel(1); name != "egress-tap" || log.count(byRawSocket) != 0 {
-		t.Errorf("peer is reached by %s: %s; %d times by raw socket meanwhile", name, reason, log.count(byRawSocket))
+	if name, reason := a.u.Accel(1); name != "egress-tap" || log.count(bySocket) != 0 {
+		t.Errorf("peer is reached by %s: %s; %d times by socket meanwhile", name, reason, log.count(bySocket))
 	}
 }
 

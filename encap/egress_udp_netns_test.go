@@ -292,7 +292,11 @@ func TestNetnsUDPEgressOrder(t *testing.T) {
 		case 7: // workers may write to it still
 			a.shell("ip link del weft-out0")
 		case 14:
-			a.shell("nft add table ip t; nft delete table ip t")
+			a.shell("ip xfrm policy add dst 10.0.0.2 dir out tmpl proto esp mode transport level use")
+			a.reaches("none", "IPsec")
+			b.restUDP()
+		case 17:
+			a.shell("ip xfrm policy flush")
 		}
 		name, _ := a.u.Accel(1)
 		ways[name]++
