@@ -104,11 +104,16 @@ func (w *worker) mtuAt(to fib.Dest, d *domain, eth header.Ethernet) int {
 
 // flood puts a copy on the egress list for every port of the domain but the one
 // that the frame came from, and, unless it came from a peer, for every peer
-// that shares the domain (head-end replication). It returns how many.
+// that shares the domain (head-end replication). Of the ports, a listener's report
+// goes to routers alone. It returns how many.
 func (w *worker) flood(index uint16) (copies int) {
 	f := w.frame(index)
 	source := w.snap.portOf(f.from)
-	for _, p := range f.domain.ports {
+	ports := f.domain.ports
+	if isReport(f.bytes()) {
+		ports = f.domain.routers
+	}
+	for _, p := range ports {
 		if f.alien && p.trunk != nil {
 			continue
 		}

@@ -81,6 +81,7 @@ type domain struct {
 	fdb      *fib.FDB
 	ports    []*port
 	uplinks  []*port // those of ports that lead to a LAN
+	routers  []*port // those of ports where a multicast router may be (listener.go)
 	isolates bool    // whether a port is isolated
 	peers    []*peer // that share it; head-end replication
 	shared   bitset  // the same peers, by number

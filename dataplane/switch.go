@@ -423,7 +423,7 @@ func (s *Switch) RemovePort(id PortID) error {
 // withPorts returns a copy of d with the ports that s has for it.
 func (d *domain) withPorts(s *snapshot) *domain {
 	c := *d
-	c.ports, c.uplinks, c.isolates, c.attached = nil, nil, false, map[netip.Addr]*port{}
+	c.ports, c.uplinks, c.routers, c.isolates, c.attached = nil, nil, nil, false, map[netip.Addr]*port{}
 	for _, p := range s.ports {
 		if p == nil || !d.has(p) {
 			continue
@@ -432,6 +432,9 @@ func (d *domain) withPorts(s *snapshot) *domain {
 		c.isolates = c.isolates || p.isolated
 		if p.uplink != nil {
 			c.uplinks = append(c.uplinks, p)
+		}
+		if d.mayRoute(p) {
+			c.routers = append(c.routers, p)
 		}
 		if p.domain == d.id { // in the VLANs of a trunk it has others, or none
 			for _, a := range p.addrs {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 )
@@ -116,6 +117,18 @@ func bridge() section {
 	add("B26", "unknown EtherType", "b1", eth(bc, m1, 0x9999, hello), all)
 	add("B27", "a port that is held to its MAC: another source", "g", eth(bc, "02:77:00:00:00:09", 0x88b5, hello), "drop l2_spoof")
 	add("B28", "the gateway's MAC as source", "h", eth(bc, "02:57:00:00:00:18", 0x88b5, hello), "drop l2_spoof")
+	for _, k := range []struct{ at, src, linkLocal, ip, far string }{
+		{"g", "02:00:00:00:00:14", "fe80::ff:fe00:14", "10.13.0.9", "forward: h p2"},
+		{"h", "02:00:00:00:00:18", "fe80::ff:fe00:18", "10.13.0.8", "forward: p2"},
+	} {
+		mld := icmp6(k.linkLocal, "ff02::16", 143, 0, 1, join(raw("04000000"), mustAddr("ff02::1:ff00:9"), hello))
+		igmp := join(raw("22000000 00000001 04000000"), mustAddr("239.1.2.3"), hello)
+		binary.BigEndian.PutUint16(igmp[2:], ^sum(igmp))
+		add("S17", "MLDv2 report: to nobody who can be no router", k.at, eth("33:33:00:00:00:16", k.src, 0x86dd,
+			ip6{src: k.linkLocal, dst: "ff02::16", hop: 1, word: hopByHop}.with(join(raw("3a000502 00000100"), mld))), k.far)
+		add("S17", "IGMPv3 report: to nobody who can be no router", k.at, eth("01:00:5e:00:00:16", k.src, 0x0800,
+			ip4{src: k.ip, dst: "224.0.0.22", ttl: 1, proto: 2, options: raw("94040000")}.with(igmp)), k.far)
+	}
 	s.absent = []absent{
 		{"B11", "ageing after 300 s", "takes minutes; dataplane and fib test it with a clock of their own"},
 		{"B12", "ageing from 10 s to 1,000,000 s", "as B11; internal/spec tests the bounds"},

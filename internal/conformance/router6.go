@@ -100,7 +100,7 @@ func router6() section {
 		{"S03", "reject", "weft has no such routes"},
 		{"S11", "unknown options", "not looked at on the way (RFC 8200 section 4: a router may skip hop-by-hop options)"},
 		{"S16", "duplicate address detection of the gateway", "A15"},
-		{"S17", "multicast listener reports", "B05: flooded like all multicast"},
+		{"S17", "multicast listener reports", "at the bridge, above"},
 		{"S19", "packet too big below 1280", "weft sends no IPv6 packets of its own that could be too big"},
 	}
 	return s

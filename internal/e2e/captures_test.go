@@ -55,8 +55,11 @@ func (s *solo) inject(want *tally, br *bridge, f []byte) {
 		var copied []byte
 		if reason == "" {
 			var to string
-			if to, reason = br.forward(inner, "peer"); to == "flood" {
+			switch to, reason = br.forward(inner, "peer"); to {
+			case "flood":
 				copied = inner
+			case "routers": // c1 and c2 are none
+				reason = "l2_noport"
 			}
 		}
 		s.send(addr2, gre)
@@ -129,9 +132,12 @@ func TestCapturesFromContainer(t *testing.T) {
 						to, reason = "", "l2_spoof"
 					}
 					send.send(f)
-					if to == "" {
+					switch to {
+					case "":
 						want.add(reason, nil)
-					} else {
+					case "routers": // behind the peer
+						want.add("", nil)
+					default:
 						want.add("", f)
 					}
 				}

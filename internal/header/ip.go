@@ -4,6 +4,7 @@ package header
 const (
 	ProtoHopByHop = 0
 	ProtoICMPv4   = 1
+	ProtoIGMP     = 2
 	ProtoTCP      = 6
 	ProtoUDP      = 17
 	ProtoRouting  = 43
