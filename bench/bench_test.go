@@ -54,7 +54,7 @@ func TestBenchInterruptedNetns(t *testing.T) {
 	if err == nil {
 		t.Error("got nil, want an error")
 	}
-	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "weft-bench-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "weft-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

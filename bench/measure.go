@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"time"
 
 	"weft/internal/lab"
@@ -27,9 +26,9 @@ func newBed() (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "weft-bench-")
+	dir, err := l.Dir()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make directory: %w", err), l.Close())
+		return nil, errors.Join(err, l.Close())
 	}
 	return &bed{Lab: l, dir: dir, switches: map[string][]int{}}, nil
 }
@@ -41,7 +40,7 @@ func (b *bed) close() error {
 	for i := len(b.closers) - 1; i >= 0; i-- {
 		b.closers[i]()
 	}
-	return errors.Join(b.Close(), os.RemoveAll(b.dir))
+	return b.Close()
 }
 
 // switchedBy notes that pids belong to the switch of host.

@@ -49,15 +49,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // inLab runs everything in namespaces that are gone afterwards.
 func inLab(ctx context.Context) (results []result, err error) {
-	dir, err := os.MkdirTemp("", "weft")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	program, err := build(dir)
-	if err != nil {
-		return nil, err
-	}
 	if err := lab.Sweep(); err != nil {
 		return nil, err
 	}
@@ -70,6 +61,14 @@ func inLab(ctx context.Context) (results []result, err error) {
 			err = cerr
 		}
 	}()
+	dir, err := l.Dir()
+	if err != nil {
+		return nil, err
+	}
+	program, err := build(dir)
+	if err != nil {
+		return nil, err
+	}
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })() // every system is dead then, and the next row fails
 	return conformance(ctx, l, program, dir)
 }

@@ -32,13 +32,13 @@ func program(t *testing.T) string {
 func remains(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, pattern := range []string{"/run/netns/weft-*", filepath.Join(os.TempDir(), "weft-demo-*")} {
+	for _, pattern := range []string{"/run/netns/weft-*", filepath.Join(os.TempDir(), "weft-*")} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, path := range found {
-			if strings.Contains(path, "weft-demo-") || strings.Contains(path, "-"+strconv.Itoa(os.Getpid())+"-") {
+			if strings.Contains(path, "-"+strconv.Itoa(os.Getpid())+"-") {
 				all = append(all, path)
 			}
 		}

@@ -68,8 +68,8 @@ func newStage(program string) (*stage, error) {
 }
 
 func (s *stage) build() (err error) {
-	if s.dir, err = os.MkdirTemp("", "weft-demo-"); err != nil {
-		return fmt.Errorf("make directory: %w", err)
+	if s.dir, err = s.lab.Dir(); err != nil {
+		return err
 	}
 	for _, h := range []*host{s.host1, s.host2} {
 		h.socket = filepath.Join(s.dir, h.name+".sock")
@@ -102,11 +102,7 @@ func (s *stage) close() error {
 			_ = h.proc.Stop(2 * time.Second) // the lab kills what stays
 		}
 	}
-	err := s.lab.Close()
-	if s.dir != "" {
-		err = errors.Join(err, os.RemoveAll(s.dir))
-	}
-	return err
+	return s.lab.Close()
 }
 
 // start starts the switch of h with args and waits until it answers.

@@ -20,11 +20,12 @@ const netnsDir = "/run/netns"
 // Lab owns namespaces, links and processes. Its methods may be called from any
 // goroutine.
 type Lab struct {
-	prefix string // of every namespace: weft-<pid>-<hex>-
+	prefix string // of every namespace and directory: weft-<pid>-<hex>-
 
 	mu     sync.Mutex // guards the following
 	hosts  []*NS
 	procs  []*Proc
+	dirs   []string
 	closed bool
 }
 
@@ -73,13 +74,26 @@ func missingCaps() string {
 	return strings.Join(missing, ", ")
 }
 
+// Dir makes a directory for files of what runs in the lab, which goes with it.
+func (l *Lab) Dir() (string, error) {
+	dir, err := os.MkdirTemp("", l.prefix)
+	if err != nil {
+		return "", fmt.Errorf("make directory: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirs = append(l.dirs, dir)
+	return dir, nil
+}
+
 // Close kills the processes that were started in the lab and waits for them,
-// then removes its namespaces and with them every link. It may be called twice,
-// and after anything went wrong; it returns what it could not remove.
+// then removes its namespaces, and with them every link, and its directories. It
+// may be called twice, and after anything went wrong; it returns what it could
+// not remove.
 func (l *Lab) Close() error {
 	l.mu.Lock()
-	procs, hosts := l.procs, l.hosts
-	l.procs, l.hosts, l.closed = nil, nil, true
+	procs, hosts, dirs := l.procs, l.hosts, l.dirs
+	l.procs, l.hosts, l.dirs, l.closed = nil, nil, nil, true
 	l.mu.Unlock()
 
 	var errs []error
@@ -89,30 +103,40 @@ func (l *Lab) Close() error {
 	for _, h := range hosts {
 		errs = append(errs, h.remove())
 	}
+	for _, dir := range dirs {
+		errs = append(errs, os.RemoveAll(dir))
+	}
 	return errors.Join(errs...)
 }
 
-// Sweep removes the namespaces of labs whose process is dead. Those of living
-// processes, this one included, stay.
+// Sweep removes the namespaces and directories of labs whose process is dead.
+// Those of living processes, this one included, stay.
 func Sweep() error {
-	entries, err := os.ReadDir(netnsDir)
+	err := sweepIn(netnsDir, removeNamed)
+	return errors.Join(err, sweepIn(os.TempDir(), func(name string) error {
+		return os.RemoveAll(filepath.Join(os.TempDir(), name))
+	}))
+}
+
+// sweepIn calls remove for what labs of dead processes left in a directory.
+func sweepIn(dir string, remove func(name string) error) error {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("sweep namespaces: %w", err)
+		return fmt.Errorf("sweep what killed runs left: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
-		pid, ok := ownerOf(e.Name())
-		if ok && !alive(pid) {
-			errs = append(errs, removeNamed(e.Name()))
+		if pid, ok := ownerOf(e.Name()); ok && !alive(pid) {
+			errs = append(errs, remove(e.Name()))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ownerOf returns the process id in a namespace's name; ok is false for names
+// ownerOf returns the process id in the name of a namespace or directory; ok is false for names
 // that no Lab gives.
 func ownerOf(name string) (pid int, ok bool) {
 	rest, ok := strings.CutPrefix(name, "weft-")

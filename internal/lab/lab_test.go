@@ -191,12 +191,21 @@ func TestCloseAfterFailure(t *testing.T) {
 func TestSweep(t *testing.T) {
 	l := ForTest(t)
 	mine := mustHost(t, l, "mine")
+	t.Setenv("TMPDIR", t.TempDir())
+	dir, err := l.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dead := exec.Command("true")
 	if err := dead.Run(); err != nil {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf("weft-%d-beef-host1", dead.ProcessState.Pid())
-	err := onThread(func() error {
+	left, err := (&Lab{prefix: strings.TrimSuffix(name, "host1")}).Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = onThread(func() error {
 		ns, err := netns.NewNamed(name)
 		if err == nil {
 			ns.Close()
@@ -212,8 +221,19 @@ func TestSweep(t *testing.T) {
 	if _, err := os.Stat(netnsDir + "/" + name); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("leftover of a dead process is still there: %v", err)
 	}
-	if _, err := os.Stat(mine.Path()); err != nil {
-		t.Errorf("Sweep removed what is in use: %v", err)
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("directory of a dead process is still there: %v", err)
+	}
+	for _, path := range []string{mine.Path(), dir} {
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("Sweep removed what is in use: %v", err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Close left the directory: %v", err)
 	}
 }
 
