@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -130,7 +129,7 @@ func (b *bencher) newGuest(ctx context.Context, network string) (*guest, error) 
 	if err := b.sweep(ctx); err != nil {
 		return nil, err
 	}
-	addresses, err := b.guestAddresses(ctx, network)
+	draw, err := b.drawsFrom(ctx, network)
 	if err != nil {
 		return nil, err
 	}
@@ -139,80 +138,23 @@ func (b *bencher) newGuest(ctx context.Context, network string) (*guest, error) 
 		return nil, fmt.Errorf("%w: run it as root", err)
 	}
 	g := &guest{b: b, place: load.Namespace(path), remove: remove}
-	at := spec.Attach{Network: network, Target: spec.SchemeNetns + ":" + path, IfName: guestIfName, Addresses: addresses}
-	if g.port, err = b.client().Attach(ctx, at); err != nil {
-		// It may be attached all the same, where the answer was cut off.
-		g.port = spec.PortStatus{Network: network, Target: at.Target}
+	at := spec.Attach{Network: network, Target: spec.SchemeNetns + ":" + path, IfName: guestIfName}
+	g.port = spec.PortStatus{Network: network, Target: at.Target} // it may be attached where the answer was cut off
+	if b.address.Prefix.IsValid() {
+		at.Addresses = []spec.Address{b.address}
+	} else if draw.IsValid() {
+		at.Addresses, err = g.draw(ctx, at, draw)
+	}
+	var port spec.PortStatus
+	if err == nil {
+		port, err = b.client().Attach(ctx, at)
+	}
+	if err != nil {
 		g.leave()
 		return nil, err
 	}
+	g.port = port
 	return g, nil
-}
-
-// guestAddresses returns the address that a guest asks for: the user's; else
-// none, where the network has a range that is this host's, so that the switch
-// gives the next free one; else one at random, since all hosts would give out
-// the same.
-func (b *bencher) guestAddresses(ctx context.Context, network string) ([]spec.Address, error) {
-	if b.address.Prefix.IsValid() {
-		return []spec.Address{b.address}, nil
-	}
-	networks, err := b.client().Networks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(networks, func(n spec.NetworkStatus) bool { return n.Name == network })
-	if i < 0 {
-		return nil, fmt.Errorf("network %q is not known; weft network ls lists them", network)
-	}
-	if n := networks[i]; n.Range == "" && len(n.Prefixes) > 0 {
-		return b.drawAddress(ctx, n.Prefixes[0])
-	}
-	return nil, nil
-}
-
-// drawAddress returns an address of prefix that no port of this host has.
-func (b *bencher) drawAddress(ctx context.Context, prefix netip.Prefix) ([]spec.Address, error) {
-	ports, err := b.client().Ports(ctx)
-	if err != nil {
-		return nil, err
-	}
-	taken := map[netip.Addr]bool{}
-	for _, p := range ports {
-		for _, a := range p.Addresses {
-			taken[a.Addr()] = true
-		}
-	}
-	return []spec.Address{{Prefix: freeIn(prefix, taken)}}, nil
-}
-
-// freeIn returns an address of p at random that is not taken. Where most are it
-// gives up some day, and the switch says who has what it returns.
-func freeIn(p netip.Prefix, taken map[netip.Addr]bool) netip.Prefix {
-	drawn := randomIn(p)
-	for n := 0; taken[drawn.Addr()] && n < 1000; n++ {
-		drawn = randomIn(p)
-	}
-	return drawn
-}
-
-// randomIn returns an address of p, neither its first nor its last one where
-// there are others.
-func randomIn(p netip.Prefix) netip.Prefix {
-	b := p.Masked().Addr().AsSlice()
-	host := p.Addr().BitLen() - p.Bits()
-	n := rand.Uint64()
-	if host < 64 && host > 1 {
-		n = 1 + rand.Uint64N(1<<host-2)
-	} else if host <= 1 {
-		n = rand.Uint64N(1 << host)
-	}
-	for i := len(b) - 1; i >= 0 && n > 0; i-- {
-		b[i] |= byte(n)
-		n >>= 8
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return netip.PrefixFrom(a, p.Bits())
 }
 
 // leave takes the guest away, also after ctx ended.

@@ -93,6 +93,36 @@ func TestBenchKilled(t *testing.T) {
 	}
 }
 
+// Where a container of another host has the address that a bench drew, it draws
+// again, and where all are taken it says so.
+func TestBenchAddressElsewhere(t *testing.T) {
+	p := newPair(t, 1500)
+	for _, h := range []*Host{p.h1, p.h2} { // two hosts, and no range of theirs
+		h.Weft("network add small 10.9.0.0/30,fd00:9::/126 --id 99")
+	}
+	other := newContainer(t, p.l, "other", "10.9.0.1")
+	p.h1.Weft("attach small " + other.target() + " 10.9.0.1/30 10.9.0.2/30 -i eth9")
+	ports := len(p.h2.status().Ports)
+	if a := p.h2.CLI("bench serve small"); a.code != 1 || !strings.Contains(a.err, "--address") {
+		t.Errorf("all taken: got exit %d: %s", a.code, a.err)
+	}
+	if got := len(p.h2.status().Ports); got != ports {
+		t.Errorf("%d ports are left, want %d", got, ports)
+	}
+	p.h1.Weft("detach small " + other.target())
+	p.h1.Weft("attach small " + other.target() + " 10.9.0.2/30 -i eth9")
+	serve, addr := p.h2.serveBench("small")
+	if addr != "10.9.0.1" {
+		t.Errorf("got %s, which the other host's container has", addr)
+	}
+	if err := serve.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Wait(); err != nil {
+		t.Errorf("serve ended by SIGINT: %v", err)
+	}
+}
+
 // serveBench starts `weft bench serve` as a user does, outside of the host's
 // namespace, which is where weft made it, and returns where it serves.
 func (h *Host) serveBench(network string) (serve *lab.Proc, addr string) {
