@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,25 +116,17 @@ routes are many.`,
 	return cmd
 }
 
-// writeRoutes writes the static routes to a file that weft route add reads.
+// writeRoutes writes the static routes to a file that weft route add reads. It
+// does not touch the file before it has them all.
 func (a *app) writeRoutes(ctx context.Context, file string) error {
-	rows, err := a.client().Routes(ctx, "")
-	if err != nil {
-		return err
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := bufio.NewWriter(f)
-	for _, r := range rows {
+	var text bytes.Buffer
+	for r, err := range a.client().Routes(ctx, "") {
+		if err != nil {
+			return err
+		}
 		if r.Kind == "static" && (r.Origin == "declared" || r.Origin == "api") { // others come with what they belong to
-			fmt.Fprintf(w, "%s via %s vrf %s\n", r.Prefix, r.Via, r.VRF)
+			fmt.Fprintf(&text, "%s via %s vrf %s\n", r.Prefix, r.Via, r.VRF)
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return f.Close()
+	return os.WriteFile(file, text.Bytes(), 0o666)
 }

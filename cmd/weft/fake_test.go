@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -165,7 +167,12 @@ func (f *fake) RemovePeer(name string) error {
 	return nil
 }
 
-func (f *fake) Routes(vrf string) ([]spec.RouteStatus, error) {
+func (f *fake) Routes(vrf string) (iter.Seq[spec.RouteStatus], error) {
+	rows, err := f.routes(vrf)
+	return slices.Values(rows), err
+}
+
+func (f *fake) routes(vrf string) ([]spec.RouteStatus, error) {
 	if f.empty {
 		return nil, nil
 	}
@@ -182,7 +189,7 @@ func (f *fake) Routes(vrf string) ([]spec.RouteStatus, error) {
 }
 
 func (f *fake) RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error) {
-	rows, _ := f.Routes("")
+	rows, _ := f.routes("")
 	for _, r := range rows {
 		if r.Prefix.Contains(a) && r.Problem == "" {
 			return r, nil

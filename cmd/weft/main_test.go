@@ -475,3 +475,23 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+// Long tables are aligned in pieces; a later one is as wide as what came before.
+func TestLongTable(t *testing.T) {
+	var rows [][]string
+	for i := range 2 * columnsRows {
+		rows = append(rows, []string{"a", "b"})
+		if i == columnsRows+5 {
+			rows = append(rows, []string{"wider", "ö"})
+		}
+	}
+	rows = append(rows, []string{"ä", ""})
+	var out strings.Builder
+	table(&out, "X Y", rows)
+	lines := strings.Split(out.String(), "\n")
+	for i, want := range map[int]string{0: "X  Y", 1: "a  b", columnsRows - 1: "a  b", columnsRows: "a      b", columnsRows + 7: "wider  ö", 2*columnsRows + 2: "ä      -", 2*columnsRows + 3: ""} {
+		if lines[i] != want {
+			t.Errorf("line %d: got %q, want %q", i, lines[i], want)
+		}
+	}
+}

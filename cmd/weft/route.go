@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 
@@ -146,38 +149,72 @@ func routeShow(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		rows, err := a.routeRows(cmd.Context(), args, name)
-		if err != nil {
-			return err
+		if len(args) == 0 {
+			return a.printRoutes(a.client().Routes(cmd.Context(), name))
 		}
-		return a.print(rows, func(w io.Writer) { routeTable(w, rows) })
+		to, err := spec.ParseRouteAddr(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		row, err := a.client().RouteTo(cmd.Context(), to, name)
+		return a.printRoutes(func(yield func(spec.RouteStatus, error) bool) { yield(row, err) })
 	}
 	return cmd
 }
 
-// routeRows asks for the route to the address in args, or for all routes.
-func (a *app) routeRows(ctx context.Context, args []string, vrf string) ([]spec.RouteStatus, error) {
-	if len(args) == 0 {
-		return a.client().Routes(ctx, vrf)
+// printRoutes prints routes as they come: a million are in memory as text alone.
+func (a *app) printRoutes(routes iter.Seq2[spec.RouteStatus, error]) error {
+	var out bytes.Buffer
+	add, end := routeLines(&out)
+	if a.output == "json" {
+		add, end = routeList(&out)
 	}
-	to, err := spec.ParseRouteAddr(args[0])
-	if err != nil {
-		return nil, usageError{err}
+	for r, err := range routes {
+		if err != nil {
+			return err
+		}
+		add(r)
 	}
-	row, err := a.client().RouteTo(ctx, to, vrf)
-	return []spec.RouteStatus{row}, err
+	end()
+	if _, err := a.stdout.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("print answer: %w", err)
+	}
+	return nil
 }
 
-func routeTable(w io.Writer, rs []spec.RouteStatus) {
-	if len(rs) == 0 {
-		fmt.Fprintln(w, "no routes: a network with a gateway has one, `weft route add PREFIX via PEER` makes one")
-		return
+// routeLines prints routes as a table.
+func routeLines(out *bytes.Buffer) (add func(spec.RouteStatus), end func()) {
+	var t *columns
+	add = func(r spec.RouteStatus) {
+		if t == nil {
+			t = newColumns(out, "PREFIX VIA KIND VRF NETWORK PROBLEM")
+		}
+		t.add(r.Prefix.String(), r.Via, r.Kind, r.VRF, r.Network, r.Problem)
 	}
-	var rows [][]string
-	for _, r := range rs {
-		rows = append(rows, []string{r.Prefix.String(), r.Via, r.Kind, r.VRF, r.Network, r.Problem})
+	return add, func() {
+		if t == nil {
+			fmt.Fprintln(out, "no routes: a network with a gateway has one, `weft route add PREFIX via PEER` makes one")
+			return
+		}
+		t.flush()
 	}
-	table(w, "PREFIX VIA KIND VRF NETWORK PROBLEM", rows)
+}
+
+// routeList prints routes as print does a slice of them.
+func routeList(out *bytes.Buffer) (add func(spec.RouteStatus), end func()) {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("  ", "  ")
+	enc.SetEscapeHTML(false)
+	out.WriteByte('[')
+	add = func(r spec.RouteStatus) {
+		if out.Len() > 1 {
+			out.Truncate(out.Len() - 1) // the end of the line
+			out.WriteByte(',')
+		}
+		out.WriteString("\n  ")
+		_ = enc.Encode(r) // it has a JSON form
+	}
+	return add, func() { out.WriteString("]\n") }
 }
 
 // vrfFlag is the flag --vrf of a command.
@@ -219,10 +256,9 @@ func words(list ...string) lister {
 
 // staticPrefixes are those of routes that can be removed.
 func staticPrefixes(ctx context.Context, c *api.Client) []string {
-	rs, _ := c.Routes(ctx, "")
 	var list []string
-	for _, r := range rs {
-		if r.Kind == "static" {
+	for r, err := range c.Routes(ctx, "") {
+		if err == nil && r.Kind == "static" {
 			list = append(list, r.Prefix.String())
 		}
 	}

@@ -5,30 +5,67 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // table writes rows in aligned columns under a header, whose words are
 // separated by spaces.
 func table(w io.Writer, header string, rows [][]string) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	writeRow(tw, strings.Fields(header))
+	c := newColumns(w, header)
 	for _, row := range rows {
-		writeRow(tw, row)
+		c.add(row...)
 	}
-	_ = tw.Flush() // into memory
+	c.flush()
 }
 
-func writeRow(w io.Writer, cells []string) {
-	for i, c := range cells {
-		if c = oneLine(c); c == "" {
-			c = "-"
-		}
-		cells[i] = c
+// columns is a table that may have any number of rows: they are aligned and
+// written some at a time. A column becomes wider where it has to.
+type columns struct {
+	w      io.Writer
+	widths []int
+	rows   [][]string
+}
+
+const columnsRows = 1000 // at a time
+
+func newColumns(w io.Writer, header string) *columns {
+	c := &columns{w: w}
+	c.add(strings.Fields(header)...)
+	return c
+}
+
+func (c *columns) add(cells ...string) {
+	if c.widths == nil {
+		c.widths = make([]int, len(cells))
 	}
-	fmt.Fprintln(w, strings.Join(cells, "\t"))
+	row := make([]string, len(cells))
+	for i, cell := range cells {
+		if row[i] = oneLine(cell); row[i] == "" {
+			row[i] = "-"
+		}
+		c.widths[i] = max(c.widths[i], utf8.RuneCountInString(row[i]))
+	}
+	if c.rows = append(c.rows, row); len(c.rows) == columnsRows {
+		c.flush()
+	}
+}
+
+// flush writes the rows that are left. Nothing stands behind the last cell.
+func (c *columns) flush() {
+	var lines []byte
+	for _, row := range c.rows {
+		for i, cell := range row {
+			lines = append(lines, cell...)
+			if i < len(row)-1 {
+				lines = append(lines, strings.Repeat(" ", c.widths[i]-utf8.RuneCountInString(cell)+2)...)
+			}
+		}
+		lines = append(lines, '\n')
+	}
+	c.rows = c.rows[:0]
+	_, _ = c.w.Write(lines) // into memory
 }
 
 // oneLine replaces what would break the line, or upset the terminal.

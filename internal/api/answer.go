@@ -47,12 +47,6 @@ func fdb(es []spec.FDBEntry) []spec.FDBEntry {
 	})
 }
 
-func routeRows(rs []spec.RouteStatus) []spec.RouteStatus {
-	return sorted(rs, same, func(a, b spec.RouteStatus) int {
-		return cmp.Or(cmp.Compare(a.VRF, b.VRF), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
-	})
-}
-
 func uplinks(us []spec.UplinkStatus) []spec.UplinkStatus {
 	return sorted(us, same, func(a, b spec.UplinkStatus) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Device, b.Device))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/netip"
@@ -89,10 +90,27 @@ func (c *Client) RemovePeer(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, "/v1/peers/"+url.PathEscape(name), nil, nil)
 }
 
-// Routes returns the routes of one vrf, or of all where vrf is empty, sorted by
-// vrf and prefix.
-func (c *Client) Routes(ctx context.Context, vrf string) (rs []spec.RouteStatus, err error) {
-	return rs, c.do(ctx, http.MethodGet, "/v1/routes"+query("vrf", vrf), nil, &rs)
+// Routes ranges over the routes of one vrf, or of all where vrf is empty, sorted
+// by vrf and prefix, as they come. An error is the last of the range.
+func (c *Client) Routes(ctx context.Context, vrf string) iter.Seq2[spec.RouteStatus, error] {
+	return func(yield func(spec.RouteStatus, error) bool) {
+		err := c.ask(ctx, http.MethodGet, "/v1/routes"+query("vrf", vrf), nil, func(in *json.Decoder) error {
+			_, err := in.Token() // [
+			for err == nil && in.More() {
+				var row spec.RouteStatus
+				if err = in.Decode(&row); err == nil && !yield(row, nil) {
+					return nil
+				}
+			}
+			if err == nil {
+				_, err = in.Token() // ]
+			}
+			return err
+		})
+		if err != nil {
+			yield(spec.RouteStatus{}, err)
+		}
+	}
 }
 
 // RouteTo returns the route that packets to a take; vrf may be empty where there
@@ -232,6 +250,16 @@ func (c *Client) do(ctx context.Context, method, path string, body, got any) err
 
 // send is do with a body of any form; nil: none.
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, got any) error {
+	return c.ask(ctx, method, path, body, func(in *json.Decoder) error {
+		if got == nil {
+			return nil
+		}
+		return in.Decode(got)
+	})
+}
+
+// ask is send with the answer left to read.
+func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, read func(*json.Decoder) error) error {
 	if err := CheckSocketPath(c.socket); err != nil {
 		return err
 	}
@@ -247,10 +275,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp)
 	}
-	if got == nil {
-		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(got); err != nil {
+	if err := read(json.NewDecoder(resp.Body)); err != nil {
 		return fmt.Errorf("read answer from %s: %w; is a weft daemon of the same version behind it?", c.socket, err)
 	}
 	return nil

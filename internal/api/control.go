@@ -1,6 +1,7 @@
 package api
 
 import (
+	"iter"
 	"net/netip"
 
 	"weft/internal/spec"
@@ -24,7 +25,7 @@ type Control interface {
 	AddPeer(p spec.Peer) (spec.PeerStatus, error)
 	RemovePeer(name string) error
 
-	Routes(vrf string) ([]spec.RouteStatus, error)
+	Routes(vrf string) (iter.Seq[spec.RouteStatus], error) // sorted by vrf and prefix; ranged over once, and slowly
 	RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error)
 	AddRoute(r spec.Route, replace bool) (spec.RouteStatus, error)
 	AddRoutes(list []spec.Route, replace bool) (spec.RoutesAdded, error)

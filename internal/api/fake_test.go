@@ -2,7 +2,9 @@ package api
 
 import (
 	"errors"
+	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -121,11 +123,11 @@ func (f *fake) AddPeer(p spec.Peer) (spec.PeerStatus, error) { return aPeer, f.n
 
 func (f *fake) RemovePeer(name string) error { return f.note(name) }
 
-func (f *fake) Routes(vrf string) ([]spec.RouteStatus, error) {
+func (f *fake) Routes(vrf string) (iter.Seq[spec.RouteStatus], error) {
 	if f.sparse {
-		return nil, f.note(vrf)
+		return slices.Values([]spec.RouteStatus{}), f.note(vrf)
 	}
-	return someRoutes, f.note(vrf)
+	return slices.Values(someRoutes), f.note(vrf)
 }
 
 func (f *fake) RouteTo(a netip.Addr, vrf string) (spec.RouteStatus, error) {

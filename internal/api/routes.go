@@ -162,8 +162,7 @@ const tablePattern = "POST /v1/routes/table"
 func getRoutes(c Control, r *http.Request) (any, error) {
 	q := r.URL.Query()
 	if !q.Has("to") {
-		got, err := c.Routes(q.Get("vrf"))
-		return routeRows(got), err
+		return c.Routes(q.Get("vrf"))
 	}
 	to, err := spec.ParseRouteAddr(q.Get("to"))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -105,7 +106,7 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	case got == nil:
 		answer(w, http.StatusOK, struct{}{})
 	default:
-		if rows, ok := got.([]spec.RouteStatus); ok {
+		if rows, ok := got.(iter.Seq[spec.RouteStatus]); ok {
 			answerRows(w, rows)
 			return
 		}
@@ -115,18 +116,20 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) {
 
 // answerRows sends a list that may be very long row by row: as one piece it would
 // be in memory several times.
-func answerRows(w http.ResponseWriter, rows []spec.RouteStatus) {
+func answerRows(w http.ResponseWriter, rows iter.Seq[spec.RouteStatus]) {
 	w.Header().Set("Content-Type", "application/json")
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
-	_ = out.WriteByte('[')
-	for i := range rows {
-		if i > 0 {
-			_ = out.WriteByte(',')
-		}
-		if enc.Encode(&rows[i]) != nil { // the client went away
+	before := byte('[')
+	for row := range rows {
+		_ = out.WriteByte(before)
+		if enc.Encode(&row) != nil { // the client went away
 			return
 		}
+		before = ','
+	}
+	if before == '[' {
+		_ = out.WriteByte(before)
 	}
 	_, _ = out.WriteString("]\n")
 	_ = out.Flush()

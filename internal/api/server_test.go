@@ -182,10 +182,16 @@ func TestClientMirrorsControl(t *testing.T) {
 	same("AddPeer", peer, err, aPeer)
 	none("RemovePeer", c.RemovePeer(ctx, "host2"))
 	route, _ := spec.ParseRoute("10.9.0.0/16=host2,vrf=red")
-	rs, err := c.Routes(ctx, "red")
-	same("Routes", rs, err, someRoutes)
-	_, err = c.Routes(ctx, "")
-	none("Routes", err)
+	var rs []spec.RouteStatus
+	for r, err := range c.Routes(ctx, "red") {
+		none("Routes", err)
+		rs = append(rs, r)
+	}
+	same("Routes", rs, nil, someRoutes)
+	for _, err := range c.Routes(ctx, "") { // the others are not asked for
+		none("Routes", err)
+		break
+	}
 	row, err := c.RouteTo(ctx, netip.MustParseAddr("fd00::1"), "red")
 	same("RouteTo", row, err, someRoutes[1])
 	row, err = c.AddRoute(ctx, route, true)
@@ -357,4 +363,37 @@ func TestCloseCutsOff(t *testing.T) {
 		t.Error(err)
 	}
 	close(f.block)
+}
+
+// An answer that ends in the middle is an error behind the rows that came.
+func TestRoutesCutOff(t *testing.T) {
+	for _, tt := range []struct {
+		answer string
+		rows   int
+		ok     bool
+	}{
+		{`[]`, 0, true},
+		{`[{"prefix":"10.1.0.0/16"},{"prefix":"10.9.0.0/16"}]`, 2, true},
+		{`[{"prefix":"10.1.0.0/16"},{"prefix":"10.9.0.0/16"}`, 2, false},
+		{`[{"prefix":"10.1.0.0/16"},{"pre`, 1, false},
+		{``, 0, false},
+	} {
+		socket := filepath.Join(t.TempDir(), "s")
+		ln, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.answer) })}
+		go server.Serve(ln) // ends with Close
+		rows, failed := 0, error(nil)
+		for _, err := range NewClient(socket).Routes(t.Context(), "") {
+			if failed = err; err == nil {
+				rows++
+			}
+		}
+		if rows != tt.rows || (failed == nil) != tt.ok {
+			t.Errorf("%s: got %d rows, %v", tt.answer, rows, failed)
+		}
+		_ = server.Close()
+	}
 }

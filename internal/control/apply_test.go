@@ -123,7 +123,7 @@ func (r *rig) everything(c *Controller) string {
 			taps += fmt.Sprintln(path, name, r.containers[path].taps[name].cfg)
 		}
 	}
-	return strings.Join([]string{fmt.Sprint(c.store.last), fmt.Sprint(c.Networks(), stills(c.Ports())), fmt.Sprint(c.Routes("")), fmt.Sprintf("%+v", c.sent), fmt.Sprint(entries), taps}, "\n")
+	return strings.Join([]string{fmt.Sprint(c.store.last), fmt.Sprint(c.Networks(), stills(c.Ports())), fmt.Sprint(routeRowsOf(c, "")), fmt.Sprintf("%+v", c.sent), fmt.Sprint(entries), taps}, "\n")
 }
 
 // newHost returns a controller, and containers a to c.

@@ -65,7 +65,7 @@ func TestExpose(t *testing.T) {
 			t.Errorf("route to %s: %+v, %v, want via %s", tt.to, route, err, tt.via)
 		}
 	}
-	all, _ := c.Routes("v")
+	all, _ := routeRowsOf(c, "v")
 	if i := slices.IndexFunc(all, func(s spec.RouteStatus) bool { return s.Prefix == prefix("0.0.0.0/0") }); i < 0 || all[i].Origin != "expose" || all[i].Kind != kindStatic || all[i].Network != "blue" {
 		t.Errorf("routes are %+v, want the host's default route among them", all)
 	}

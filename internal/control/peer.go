@@ -135,7 +135,7 @@ func (c *Controller) AddPeer(p spec.Peer) (spec.PeerStatus, error) {
 	if add.id, err = c.freePeerID(); err != nil {
 		return spec.PeerStatus{}, fmt.Errorf("add peer %q: %w", p.Name, err)
 	}
-	err = c.commitDesired(func() { c.peers[p.Name] = add }, func() { delete(c.peers, p.Name) })
+	err = c.commitPeer(p.Name, func() { c.peers[p.Name] = add }, func() { delete(c.peers, p.Name) })
 	if err != nil {
 		return spec.PeerStatus{}, fmt.Errorf("add peer %q: %w", p.Name, err)
 	}
@@ -157,19 +157,30 @@ func (c *Controller) RemovePeer(name string) error {
 	if p.origin == declared {
 		return fmt.Errorf("peer %q is declared in %s: take it out there and restart weft run", name, c.opt.Source)
 	}
-	if broken := c.broken(c.withoutPeer(name)); len(broken) > 0 {
-		return fmt.Errorf("peer %q is used by %s: remove them first with weft route rm", name, routesText(broken))
+	if c.routes.leadTo(name) {
+		if broken := c.broken(c.withoutPeer(name)); len(broken) > 0 {
+			return fmt.Errorf("peer %q is used by %s: remove them first with weft route rm", name, routesText(broken))
+		}
 	}
 	statics := c.statics
 	do := func() {
 		delete(c.peers, name)
 		c.statics = slices.DeleteFunc(slices.Clone(statics), func(s staticRecord) bool { return s.Peer == name })
 	}
-	if err := c.commitDesired(do, func() { c.peers[name], c.statics = p, statics }); err != nil {
+	if err := c.commitPeer(name, do, func() { c.peers[name], c.statics = p, statics }); err != nil {
 		return fmt.Errorf("remove peer %q: %w", name, err)
 	}
 	c.log.Info("peer removed", "peer", name)
 	return nil
+}
+
+// commitPeer is commitDesired for a change of one peer. It matters to routes that
+// lead there alone: without any, none of them is looked at.
+func (c *Controller) commitPeer(name string, do, undo func()) error {
+	if c.routes.leadTo(name) {
+		return c.commitDesired(do, undo)
+	}
+	return c.commit(func() { do(); c.forgetTroubles() }, func() { undo(); c.forgetTroubles() })
 }
 
 // freePeerID returns the lowest free number. A removed peer's is free: the

@@ -2,7 +2,9 @@ package control
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 
 	"weft/dataplane"
@@ -18,32 +20,76 @@ const (
 )
 
 // Routes returns the routes of one vrf, or of all where name is empty, sorted by
-// vrf and prefix. Those that are not in use are among them, with the reason.
-func (c *Controller) Routes(name string) ([]spec.RouteStatus, error) {
+// vrf and prefix, as they are now. Those that are not in use are among them, with
+// the reason. The rows may be ranged over once, at any pace: no lock is held.
+func (c *Controller) Routes(name string) (iter.Seq[spec.RouteStatus], error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	list, all := make([]spec.RouteStatus, 0, c.routes.len()+2*len(c.networks)), c.vrfs()
+	all := c.vrfs()
+	list := routeRows{rows: make([]routeRow, 0, c.routes.len()+2*len(c.networks)), shared: map[spec.RouteStatus]*spec.RouteStatus{}}
+	add := func(r spec.RouteStatus) {
+		if name == "" || r.VRF == name {
+			list.add(r)
+		}
+	}
 	for _, v := range all {
 		for _, c := range v.connected {
-			list = append(list, connectedStatus(v.name, c.network, c.prefix))
+			add(connectedStatus(v.name, c.network, c.prefix))
 		}
 	}
 	for r := range c.routes.all() {
-		list = append(list, c.routeStatus(all, r))
+		add(c.routeStatus(all, r))
 	}
-	list = append(list, c.hostRouteRows(all)...)
-	if name != "" {
-		list = slices.DeleteFunc(list, func(r spec.RouteStatus) bool { return r.VRF != name })
-		if len(list) == 0 { // a vrf that is gone is shown as long as routes wait for it
-			if _, err := c.vrfNamed(name); err != nil {
-				return nil, err
-			}
+	for _, r := range c.hostRouteRows(all) {
+		add(r)
+	}
+	if name != "" && len(list.rows) == 0 { // a vrf that is gone is shown as long as routes wait for it
+		if _, err := c.vrfNamed(name); err != nil {
+			return nil, err
 		}
 	}
-	slices.SortFunc(list, func(a, b spec.RouteStatus) int {
-		return routeKey{a.VRF, a.Prefix}.compare(routeKey{b.VRF, b.Prefix})
+	return list.sorted(), nil
+}
+
+// routeRows are routes as they are shown. What they have in common is kept once:
+// there may be a million.
+type routeRows struct {
+	rows   []routeRow
+	shared map[spec.RouteStatus]*spec.RouteStatus
+}
+
+type routeRow struct {
+	prefix netip.Prefix
+	rest   *spec.RouteStatus // without a prefix
+}
+
+func (l *routeRows) add(r spec.RouteStatus) {
+	p := r.Prefix
+	r.Prefix = netip.Prefix{}
+	if l.shared[r] == nil {
+		l.shared[r] = &r
+	}
+	l.rows = append(l.rows, routeRow{p, l.shared[r]})
+}
+
+// sorted ranges over the rows by vrf and prefix.
+func (l *routeRows) sorted() iter.Seq[spec.RouteStatus] {
+	slices.SortFunc(l.rows, func(a, b routeRow) int {
+		return routeKey{a.rest.VRF, a.prefix}.compare(routeKey{b.rest.VRF, b.prefix})
 	})
-	return list, nil
+	return func(yield func(spec.RouteStatus) bool) {
+		for _, row := range l.rows {
+			r := *row.rest
+			r.Prefix = row.prefix
+			if !yield(r) {
+				break
+			}
+		}
+		if len(l.rows) >= manyRoutes { // as in tidy
+			*l = routeRows{}
+			debug.FreeOSMemory()
+		}
+	}
 }
 
 // RouteTo returns the route that packets to a take in a vrf, which may be left

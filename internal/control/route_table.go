@@ -165,6 +165,17 @@ func (t routeTable) hopIn(p netip.Prefix) bool {
 	return false
 }
 
+// leadTo reports whether there is, or was, a route whose next hop is the peer of
+// that name. It does not look at all routes.
+func (t routeTable) leadTo(peer string) bool {
+	for h := range t.known {
+		if h.via == peer && !h.addr.IsValid() {
+			return true
+		}
+	}
+	return false
+}
+
 // routeGroup is the routes with one next hop, as the state has them.
 type routeGroup struct {
 	VRF      string         `json:"vrf"`

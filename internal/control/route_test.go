@@ -228,7 +228,7 @@ func TestRouteWaits(t *testing.T) {
 	if err := c.RemoveNetwork("blue", true); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := c.Routes("")
+	rows, err := routeRowsOf(c, "")
 	if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Problem, `vrf "blue" does not exist`) {
 		t.Errorf("got %+v, %v", rows, err)
 	}
@@ -284,7 +284,7 @@ func TestRoutesGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rows, err := c.Routes("")
+	rows, err := routeRowsOf(c, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestRoutesGolden(t *testing.T) {
 	if err != nil || string(got) != string(want) {
 		t.Errorf("%v, got\n%s\nwant\n%s", err, got, want)
 	}
-	one, err := c.Routes("green")
+	one, err := routeRowsOf(c, "green")
 	if err != nil || !slices.Equal(one, rows[:2]) {
 		t.Errorf("vrf green: got %+v, %v", one, err)
 	}
@@ -354,7 +354,7 @@ func TestRoutesRestored(t *testing.T) {
 	c = r.open(append(objects, "route 10.9.0.0/16=10.1.0.6")...)
 	wantTable(t, c, "v", "10.1.0.0/24 blue", "10.6.0.0/16 peer 1", "10.7.0.0/16 10.1.0.5", "10.9.0.0/16 10.1.0.6")
 	var origins []string
-	rows, _ := c.Routes("")
+	rows, _ := routeRowsOf(c, "")
 	for _, row := range rows {
 		origins = append(origins, row.Prefix.String()+" "+row.Origin)
 	}
@@ -401,4 +401,73 @@ func TestRoutingConfigs(t *testing.T) {
 	own.MAC = hostMAC("h1").String()
 	_, err := c.Attach(own)
 	wantError(t, err, own.MAC, "this switch", "--mac")
+}
+
+// routeRowsOf returns the rows of Routes in a slice.
+func routeRowsOf(c *Controller, vrf string) ([]spec.RouteStatus, error) {
+	rows, err := c.Routes(vrf)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(rows), nil
+}
+
+// What is shown is what was there when it was asked for; whoever is slow to read
+// it keeps nobody from changing routes.
+func TestRoutesReadSlowly(t *testing.T) {
+	_, c := routed(t)
+	if _, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2,vrf=v"), false); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := c.Routes("v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r := range rows {
+		if len(got) == 0 {
+			if err := c.RemoveRoute(mustRoute(t, "10.9.0.0/16=h2").Prefix, "v"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got = append(got, r.Prefix.String())
+	}
+	if want := []string{"10.1.0.0/24", "10.2.0.0/24", "10.9.0.0/16", "fd01::/64"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A change of a peer to which no route leads touches no route of the switch: one
+// that is there and should not, and would go when all are sent, stays.
+func TestPeerChangeAndRoutes(t *testing.T) {
+	_, c := routed(t)
+	if _, err := c.AddRoute(mustRoute(t, "10.9.0.0/16=h2,vrf=v"), false); err != nil {
+		t.Fatal(err)
+	}
+	mark := prefix("203.0.113.0/24")
+	table := c.sw.Routes(c.vrfs()["v"].key)
+	table.Insert(mark, c.nextHop(c.routes.get(routeKey{"v", prefix("10.9.0.0/16")})))
+	marked := func() bool { _, ok := table.Get(mark); return ok }
+	change := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := c.AddPeer(mustPeer(t, "other=192.0.2.77"))
+	change(err)
+	change(c.RemovePeer("other"))
+	if !marked() {
+		t.Error("all routes were sent for a peer that none leads to")
+	}
+	_, err = c.AddPeer(mustPeer(t, "other=192.0.2.77"))
+	change(err)
+	_, err = c.AddRoute(mustRoute(t, "10.8.0.0/16=other,vrf=v"), false)
+	change(err)
+	wantError(t, c.RemovePeer("other"), "10.8.0.0/16")
+	change(c.RemoveRoute(prefix("10.8.0.0/16"), "v"))
+	change(c.RemovePeer("other"))
+	if marked() {
+		t.Error("routes were not sent for a peer that some led to")
+	}
 }
