@@ -38,22 +38,18 @@ var (
 )
 
 // growPorts attaches containers to one network, one after the other.
-func growPorts(ctx context.Context, o options, bar *progress.Bar) (c curve, err error) {
-	c = curve{ID: "ports", Of: "ports", Metrics: []growthMetric{
+func growPorts(ctx context.Context, o options, bar *progress.Bar) (curve, error) {
+	c := curve{ID: "ports", Of: "ports", Metrics: []growthMetric{
 		{"attach", "attach, median of the last ten", "ms", 1}, {"slowest", "the slowest of them", "ms", 1}, memoryMetric, peakMetric, idleMetric, {"tcp", "TCP 1 stream between two", "Gbit/s", 2},
 	}}
-	b, err := newBed()
+	err := onHost(func(b *bed, h *lab.NS) error { return c.addPorts(ctx, o, bar, b, h) })
+	return c, err
+}
+
+func (c *curve) addPorts(ctx context.Context, o options, bar *progress.Bar, b *bed, h *lab.NS) error {
+	w, err := startWeft(ctx, b, o.weft, h, "host1", "--network", "blue=10.10.0.0/16,id=7")
 	if err != nil {
-		return c, err
-	}
-	defer func() { err = closeBoth(err, b) }()
-	host, err := b.Host("host1")
-	if err != nil {
-		return c, err
-	}
-	w, err := startWeft(ctx, b, o.weft, host, "host1", "--network", "blue=10.10.0.0/16,id=7")
-	if err != nil {
-		return c, err
+		return err
 	}
 	var first [2]container
 	var took []time.Duration
@@ -61,13 +57,13 @@ func growPorts(ctx context.Context, o options, bar *progress.Bar) (c curve, err 
 	for n := 1; n <= slices.Max(portCounts) && ctx.Err() == nil; n++ {
 		ns, err := b.Host(fmt.Sprintf("c%d", n))
 		if err != nil {
-			return c, err
+			return err
 		}
 		addr := netip.AddrFrom4([4]byte{10, 10, byte(n >> 8), byte(n)})
 		begin := time.Now()
 		_, err = client.Attach(ctx, spec.Attach{Network: "blue", Target: "netns:" + ns.Name(), Addresses: []spec.Address{{Prefix: netip.PrefixFrom(addr, 16)}}})
 		if err != nil {
-			return c, err
+			return err
 		}
 		took = append(took, time.Since(begin))
 		if n <= len(first) {
@@ -78,18 +74,18 @@ func growPorts(ctx context.Context, o options, bar *progress.Bar) (c curve, err 
 			last := slices.Sorted(slices.Values(took[max(0, n-10):]))
 			p["attach"], p["slowest"] = ms(last[len(last)/2]), ms(last[len(last)-1])
 			if err := w.figures(ctx, p); err != nil {
-				return c, err
+				return err
 			}
 			if n > 1 {
 				if p["tcp"], err = pairRate(ctx, b, first); err != nil {
-					return c, err
+					return err
 				}
 			}
 			c.Points = append(c.Points, p)
 			bar.Say("ports: %v", p)
 		}
 	}
-	return c, ctx.Err()
+	return ctx.Err()
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
@@ -118,7 +114,29 @@ func pairRate(ctx context.Context, b *bed, pair [2]container) (float64, error) {
 	return t.BitsPerSecond / 1e9, err
 }
 
-func closeBoth(err error, b *bed) error {
+// grow measures a point for each count, on a host of its own.
+func (c *curve) grow(bar *progress.Bar, counts []int, measure func(b *bed, h *lab.NS, n int, p map[string]any) error) error {
+	for _, n := range counts {
+		p := map[string]any{"n": n}
+		if err := onHost(func(b *bed, h *lab.NS) error { return measure(b, h, n, p) }); err != nil {
+			return err
+		}
+		c.Points = append(c.Points, p)
+		bar.Say("%s: %v", c.ID, p)
+	}
+	return nil
+}
+
+// onHost calls f with a host, and takes it away with all that f made.
+func onHost(f func(b *bed, h *lab.NS) error) error {
+	b, err := newBed()
+	if err != nil {
+		return err
+	}
+	h, err := b.Host("host1")
+	if err == nil {
+		err = f(b, h)
+	}
 	if cerr := b.close(); err == nil {
 		return cerr
 	}
@@ -131,37 +149,21 @@ const floodPace = 500
 
 // growPeers has a container send broadcasts, each of which goes to every peer.
 // The peers are addresses that nobody has, behind a link that takes everything.
-func growPeers(ctx context.Context, o options, bar *progress.Bar) (c curve, err error) {
-	c = curve{ID: "peers", Of: "peers", Metrics: []growthMetric{{"flood", "CPU of a flooded frame", "us", 1}, {"copy", "CPU of a copy", "us", 2}, memoryMetric, peakMetric, idleMetric}}
-	for _, n := range peerCounts {
-		p, err := peersPoint(ctx, o, n)
-		if err != nil {
-			return c, err
-		}
-		c.Points = append(c.Points, p)
-		bar.Say("peers: %v", p)
-	}
-	return c, nil
+func growPeers(ctx context.Context, o options, bar *progress.Bar) (curve, error) {
+	c := curve{ID: "peers", Of: "peers", Metrics: []growthMetric{{"flood", "CPU of a flooded frame", "us", 1}, {"copy", "CPU of a copy", "us", 2}, memoryMetric, peakMetric, idleMetric}}
+	err := c.grow(bar, peerCounts, func(b *bed, h *lab.NS, n int, p map[string]any) error { return peersPoint(ctx, o, b, h, n, p) })
+	return c, err
 }
 
-func peersPoint(ctx context.Context, o options, n int) (p map[string]any, err error) {
-	b, err := newBed()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = closeBoth(err, b) }()
-	h, err := b.Host("host1")
-	if err != nil {
-		return nil, err
-	}
+func peersPoint(ctx context.Context, o options, b *bed, h *lab.NS, n int, p map[string]any) error {
 	sink, err := b.Host("sink")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// RFC 2544's prefix for benchmarks.
 	under := netip.MustParsePrefix("198.18.255.1/16")
 	if err := b.Link(lab.End{NS: h, Name: "eth0", Addrs: []netip.Prefix{under}}, lab.End{NS: sink, Name: "eth0"}); err != nil {
-		return nil, err
+		return err
 	}
 	err = h.Do(func() error { // nobody answers ARP there
 		link, err := netlink.LinkByName("eth0")
@@ -171,7 +173,7 @@ func peersPoint(ctx context.Context, o options, n int) (p map[string]any, err er
 		return netlink.LinkSetARPOff(link)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("switch ARP off: %w", err)
+		return fmt.Errorf("switch ARP off: %w", err)
 	}
 	args := []string{"--local", under.Addr().String(), "--network", "blue=10.10.0.0/24,id=7"}
 	for i := range n {
@@ -179,37 +181,36 @@ func peersPoint(ctx context.Context, o options, n int) (p map[string]any, err er
 	}
 	w, err := startWeft(ctx, b, o.weft, h, "host1", args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ns, err := b.Host("c1")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.attach(ctx, ns, addr1); err != nil {
-		return nil, err
+		return err
 	}
 	time.Sleep(4 * time.Second) // until its address was announced for the last time
-	p = map[string]any{"n": n}
 	if err := w.figures(ctx, p); err != nil {
-		return nil, err
+		return err
 	}
 	before, err := runTime(w.pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	const d = 2 * time.Second
 	sent, err := broadcasts(ctx, ns, d)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	after, err := runTime(w.pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	cpu := (after - before).Seconds() - p["idle"].(float64)/100*d.Seconds()
 	p["flood"] = max(0, cpu) * 1e6 / float64(sent)
 	p["copy"] = p["flood"].(float64) / float64(n)
-	return p, nil
+	return nil
 }
 
 // broadcasts sends from a container for d and returns how many.
@@ -234,35 +235,19 @@ func broadcasts(ctx context.Context, ns *lab.NS, d time.Duration) (sent int, err
 }
 
 // growRoutes gives switches many routes in one step.
-func growRoutes(ctx context.Context, o options, bar *progress.Bar) (c curve, err error) {
-	c = curve{ID: "routes", Of: "routes", Metrics: []growthMetric{
+func growRoutes(ctx context.Context, o options, bar *progress.Bar) (curve, error) {
+	c := curve{ID: "routes", Of: "routes", Metrics: []growthMetric{
 		{"lookup", "lookup, random", "ns", 1}, {"bytes", "table, a route", "B", 0}, {"load", "all added in one step", "s", 2}, {"change", "one more", "ms", 1}, {"restart", "start with state", "s", 2}, memoryMetric, peakMetric, idleMetric,
 	}}
-	for _, n := range routeCounts {
-		table := syntheticTable(n)
-		p := map[string]any{"n": n}
-		p["lookup"], p["bytes"] = lookupCost(table)
-		if err := routesPoint(ctx, o, table, p); err != nil {
-			return c, err
-		}
-		c.Points = append(c.Points, p)
-		bar.Say("routes: %v", p)
-	}
-	return c, nil
+	err := c.grow(bar, routeCounts, func(b *bed, h *lab.NS, n int, p map[string]any) error { return routesPoint(ctx, o, b, h, n, p) })
+	return c, err
 }
 
 // routesPoint adds the routes to a switch, kills it, and starts it again: memory
 // is that of the second one, which read its state.
-func routesPoint(ctx context.Context, o options, table []netip.Prefix, p map[string]any) (err error) {
-	b, err := newBed()
-	if err != nil {
-		return err
-	}
-	defer func() { err = closeBoth(err, b) }()
-	h, err := b.Host("host1")
-	if err != nil {
-		return err
-	}
+func routesPoint(ctx context.Context, o options, b *bed, h *lab.NS, n int, p map[string]any) error {
+	table := syntheticTable(n)
+	p["lookup"], p["bytes"] = lookupCost(table)
 	args := []string{"--network", "blue=172.17.1.0/24,id=7,gateway=172.17.1.1,vrf=site", "--peer", "other=" + host2.Addr().String()}
 	w, err := startWeft(ctx, b, o.weft, h, "host1", args...)
 	if err != nil {
@@ -309,34 +294,18 @@ func lookupCost(table []netip.Prefix) (ns, bytes float64) {
 }
 
 // growStations has a container send from many MAC addresses, as a bridge does.
-func growStations(ctx context.Context, o options, bar *progress.Bar) (c curve, err error) {
-	c = curve{ID: "stations", Of: "stations", Metrics: []growthMetric{
+func growStations(ctx context.Context, o options, bar *progress.Bar) (curve, error) {
+	c := curve{ID: "stations", Of: "stations", Metrics: []growthMetric{
 		{"lookup", "FDB lookup, random", "ns", 1}, {"learned", "addresses in the FDB", "", 0}, {"show", "weft fdb show", "ms", 1}, memoryMetric, peakMetric, idleMetric,
 	}}
-	for _, n := range stationCounts {
-		p, err := stationsPoint(ctx, o, n)
-		if err != nil {
-			return c, err
-		}
-		c.Points = append(c.Points, p)
-		bar.Say("stations: %v", p)
-	}
-	return c, nil
+	err := c.grow(bar, stationCounts, func(b *bed, h *lab.NS, n int, p map[string]any) error { return stationsPoint(ctx, o, b, h, n, p) })
+	return c, err
 }
 
-func stationsPoint(ctx context.Context, o options, n int) (p map[string]any, err error) {
-	b, err := newBed()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = closeBoth(err, b) }()
-	h, err := b.Host("host1")
-	if err != nil {
-		return nil, err
-	}
+func stationsPoint(ctx context.Context, o options, b *bed, h *lab.NS, n int, p map[string]any) error {
 	w, err := startWeft(ctx, b, o.weft, h, "host1", "--network", "blue=10.10.0.0/24,id=7")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	client := api.NewClient(w.socket)
 	attach := func(i int) (*lab.NS, spec.PortStatus, error) {
@@ -350,7 +319,7 @@ func stationsPoint(ctx context.Context, o options, n int) (p map[string]any, err
 	}
 	_, sink, err := attach(0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ports := 1
 	for first := 0; first < n; first, ports = first+stationsOfPort, ports+1 {
@@ -359,17 +328,17 @@ func stationsPoint(ctx context.Context, o options, n int) (p map[string]any, err
 			err = speakAs(ns, sink.MAC, first, min(n, first+stationsOfPort))
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	p = map[string]any{"n": n, "lookup": stationCost(n)}
+	p["lookup"] = stationCost(n)
 	begin := time.Now()
 	entries, err := client.FDB(ctx, "blue")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p["show"], p["learned"] = ms(time.Since(begin)), float64(len(entries)-ports)
-	return p, w.figures(ctx, p)
+	return w.figures(ctx, p)
 }
 
 // stationsOfPort is how many stations speak through one port: fewer than a port
