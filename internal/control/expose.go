@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gaissmai/bart"
+
 	"weft/internal/hostnet"
 	"weft/internal/spec"
 	"weft/tap"
@@ -196,7 +198,11 @@ func (c *Controller) checkHostRoutes(d desired, ep *endpoint) error {
 	if err != nil {
 		return err
 	}
+	elsewhere := c.reachedElsewhere(d, ep)
 	for _, p := range d.prefixesAt(ep) {
+		if q, other, ok := elsewhere.overlap(p); ok {
+			return fmt.Errorf("prefix %s overlaps %s of network %q, which is exposed: the host would not know which one is meant: give one of them another prefix, or weft hide %s", p, q, other, other)
+		}
 		if r, ok := overlap(routes, p); ok {
 			return fmt.Errorf("prefix %s overlaps the host's own route %s: give the network another prefix, or remove that route if nothing needs it", p, r)
 		}
@@ -207,6 +213,36 @@ func (c *Controller) checkHostRoutes(d desired, ep *endpoint) error {
 		}
 	}
 	return nil
+}
+
+// reached are prefixes that the host reaches by places, with their networks.
+type reached struct{ bart.Table[string] }
+
+// reachedElsewhere returns what the host reaches, as in d, by other places than ep.
+func (c *Controller) reachedElsewhere(d desired, ep *endpoint) *reached {
+	all := new(reached)
+	for _, other := range c.hostPlaces() {
+		if other.Network == ep.Network {
+			continue
+		}
+		for _, p := range d.prefixesAt(other) {
+			all.Insert(p, other.Network)
+		}
+	}
+	return all
+}
+
+// overlap returns one that p has a part of, and its network.
+func (r *reached) overlap(p netip.Prefix) (q netip.Prefix, network string, ok bool) {
+	if !r.OverlapsPrefix(p) {
+		return q, "", false
+	}
+	for q, network := range r.All() {
+		if q.Overlaps(p) {
+			return q, network, true
+		}
+	}
+	return q, "", false
 }
 
 // checkHostReach refuses a change after which the host would have to reach by one
@@ -230,6 +266,9 @@ func (c *Controller) checkHostRoute(r *route) error {
 		n := c.networks[ep.Network]
 		if name, _, ok := vrfOf(n.Network); !ok || name != r.VRF || r.Prefix.Bits() == 0 {
 			continue
+		}
+		if q, other, ok := c.reachedElsewhere(c.desired, ep).overlap(r.Prefix); ok {
+			return fmt.Errorf("it overlaps %s of network %q, which is exposed as network %q is: choose another prefix, or weft hide one of them", q, other, ep.Network)
 		}
 		routes, err := c.host.Routes()
 		if err != nil {

@@ -157,6 +157,76 @@ func TestExposeRefused(t *testing.T) {
 	}
 }
 
+// Two exposed networks do not overlap: neither at first, nor by a change.
+func TestExposeOverlapping(t *testing.T) {
+	r := newExposed(t)
+	c := r.open("network apps=172.17.1.0/24,fd00:17::/64,gateway=172.17.1.1", "network half=172.17.1.0/25", "network same=172.17.1.0/24,gateway=172.17.1.1", "network wide=fd00:17::/48",
+		"network side=10.4.0.0/24,gateway=10.4.0.1,vrf=s", "network apart=172.18.0.0/24", "network routed=10.5.0.0/24,gateway=10.5.0.1", "peer h2=192.0.2.2", "route 172.19.0.0/24=h2,vrf=routed")
+	mustExpose(t, c, "apps")
+	mustExpose(t, c, "routed")
+	before, plan := r.state(), r.host.plan
+	for list, want := range map[string]string{
+		"half": `prefix 172.17.1.0/25 overlaps 172.17.1.0/24 of network "apps", which is exposed`,
+		"same": `prefix 172.17.1.0/24 overlaps 172.17.1.0/24 of network "apps"`,
+		"wide": `prefix fd00:17::/48 overlaps fd00:17::/64 of network "apps"`,
+	} {
+		e, err := spec.ParseExpose(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Expose(e)
+		wantError(t, err, want, "weft hide apps")
+	}
+	if after := r.state(); after != before || !reflect.DeepEqual(r.host.plan, plan) {
+		t.Errorf("what was refused changed something:\n%s\n%s", before, after)
+	}
+
+	// Later changes that come to the same.
+	mustExpose(t, c, "side")
+	_, err := c.AddNetwork(mustNetwork(t, "beside=172.17.0.0/16,gateway=172.17.255.1,vrf=s"))
+	wantError(t, err, "overlaps 172.17.1.0/24", "apps")
+	_, err = c.AddRoute(spec.Route{Prefix: prefix("172.17.1.128/25"), Via: "10.4.0.9", VRF: "s"}, false)
+	wantError(t, err, "overlaps 172.17.1.0/24", "apps")
+	_, err = c.AddRoute(spec.Route{Prefix: prefix("172.19.0.0/16"), Via: "10.4.0.9", VRF: "s"}, false)
+	wantError(t, err, "overlaps 172.19.0.0/24", "routed")
+	mustExpose(t, c, "apart")
+	if d := c.Status().Degraded; len(d) > 0 {
+		t.Errorf("degraded: %v", d)
+	}
+	r.close(c)
+	c = r.open("network apps=172.17.1.0/24,fd00:17::/64,gateway=172.17.1.1", "network half=172.17.1.0/25", "network same=172.17.1.0/24,gateway=172.17.1.1", "network wide=fd00:17::/48",
+		"network side=10.4.0.0/24,gateway=10.4.0.1,vrf=s", "network apart=172.17.1.0/24", "network routed=10.5.0.0/24,gateway=10.5.0.1", "peer h2=192.0.2.2")
+	if d := fmt.Sprint(c.Status().Degraded); !strings.Contains(d, "does not know whether 172.17.1.0/24 is in network apart or apps") {
+		t.Errorf("declared so since: degraded is %s", d)
+	}
+}
+
+// What others change of the host's interface is put back, also by a restart.
+func TestHostInterfaceMended(t *testing.T) {
+	r := newExposed(t)
+	c := r.open("network blue=10.1.0.0/24,gateway=10.1.0.1")
+	mustExpose(t, c, "blue")
+	for _, how := range []string{"look", "restart"} {
+		f := r.tap("/proc/self/ns/net", "weft-blue")
+		r.mu.Lock()
+		f.down, f.cfg.MTU = true, 1280
+		r.mu.Unlock()
+		if how == "look" {
+			c.look()
+		} else {
+			r.close(c)
+			c = r.open("network blue=10.1.0.0/24,gateway=10.1.0.1")
+		}
+		if f = r.tap("/proc/self/ns/net", "weft-blue"); f.down || f.cfg.MTU != 1450 {
+			t.Errorf("%s: the interface is down: %t, MTU %d", how, f.down, f.cfg.MTU)
+		}
+		if d := fmt.Sprint(c.Status().Degraded); !strings.Contains(d, "somebody changed interface weft-blue (it was down, with MTU 1280)") {
+			t.Errorf("%s: degraded is %s", how, d)
+		}
+		c.faults.host.repaired = ""
+	}
+}
+
 // state returns what is on the disk, but for the boot's and the host's settings.
 func (r *rig) state() string {
 	b, err := os.ReadFile(filepath.Join(r.dir, "state.json"))

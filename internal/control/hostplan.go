@@ -167,7 +167,17 @@ func (c *Controller) hostPlan() (p hostnet.Plan, overlaps []string) {
 	}
 	for _, ep := range places {
 		l := hostnet.Link{Name: ep.IfName, SNAT: !ep.Host.NoSNAT, Addrs: ep.Addresses}
+		elsewhere := c.reachedElsewhere(c.desired, ep)
+		for _, p := range c.networks[ep.Network].Prefixes { // commands are refused; file and flags may say so
+			if q, other, ok := elsewhere.overlap(p); ok {
+				overlaps = append(overlaps, fmt.Sprintf("the host does not know whether %s is in network %s or %s, since both are exposed: give one of them another prefix, or weft hide it", q, ep.Network, other))
+			}
+		}
 		for _, v := range c.viasAt(ep) {
+			if q, other, ok := elsewhere.overlap(v.Prefix); ok {
+				overlaps = append(overlaps, fmt.Sprintf("the host does not reach %s of network %s, since it overlaps %s of network %s: remove one of them", v.Prefix, ep.Network, q, other))
+				continue
+			}
 			if r, ok := overlap(routes, v.Prefix); ok {
 				overlaps = append(overlaps, fmt.Sprintf("the host does not reach %s of network %s, since its own route %s is in the way: remove one of them", v.Prefix, ep.Network, r))
 				continue
@@ -272,16 +282,7 @@ func (c *Controller) noteHost(err error, overlaps []string) error {
 // lookAtHost finds and repairs what others changed around the host's places.
 // change is held.
 func (c *Controller) lookAtHost() {
-	for _, ep := range c.hostPlaces() {
-		if ep.dev != nil {
-			continue
-		}
-		if err := c.plugFormer(ep); err != nil {
-			c.locked(func() { ep.down = err.Error() })
-			continue
-		}
-		c.noteRepair("interface " + ep.IfName)
-	}
+	repaired := c.mendPlaces()
 	c.holdPublished()
 	if c.faults.declared != nil {
 		c.declareMore()
@@ -290,12 +291,34 @@ func (c *Controller) lookAtHost() {
 	if err != nil {
 		c.log.Error("host is not set up as it should be", "err", err)
 	}
-	if len(changed) > 0 {
-		c.noteRepair(strings.Join(changed, ", "))
+	if repaired = append(repaired, changed...); len(repaired) > 0 {
+		c.noteRepair(strings.Join(repaired, ", "))
 	}
 	if err == nil {
 		c.lookAtFirewalls()
 	}
+}
+
+// mendPlaces puts back the host's interfaces that others removed, or changed, and
+// says what that was. change is held.
+func (c *Controller) mendPlaces() (repaired []string) {
+	for _, ep := range c.hostPlaces() {
+		if ep.dev == nil {
+			if err := c.plugFormer(ep); err != nil {
+				c.locked(func() { ep.down = err.Error() })
+				continue
+			}
+			repaired = append(repaired, "interface "+ep.IfName)
+		}
+		found, err := c.sys.mend(ep.config())
+		if len(found) > 0 {
+			repaired = append(repaired, fmt.Sprintf("interface %s (it was %s)", ep.IfName, strings.Join(found, ", ")))
+		}
+		if err != nil {
+			c.log.Error("interface of the host is not as it should be", "network", ep.Network, "err", err)
+		}
+	}
+	return repaired
 }
 
 // lookAtFirewalls finds the firewalls of others that are in the way.
@@ -380,6 +403,9 @@ func (c *Controller) declareHost() {
 		}
 	}
 	c.holdPublished()
+	if repaired := c.mendPlaces(); len(repaired) > 0 {
+		c.noteRepair(strings.Join(repaired, ", "))
+	}
 	if err := c.bringHost(); err != nil {
 		c.log.Error("host is not set up as it should be", "err", err)
 	}

@@ -63,6 +63,7 @@ type fakeTAP struct {
 	dev     *tap.Device // that has it open now
 	inside  *taptest.Container
 	dropped uint64
+	down    bool // by hand
 }
 
 func newRig(t testing.TB) *rig {
@@ -143,6 +144,7 @@ func (r *rig) system() system {
 			return f.dropped, nil
 		},
 		change:     r.change,
+		mend:       r.mend,
 		link:       r.link,
 		openUplink: r.openUplink,
 		inUse:      r.inUse,
@@ -178,6 +180,24 @@ func (r *rig) change(ns tap.Namespace, from, to tap.Config) error {
 	}
 	f.cfg = to
 	return nil
+}
+
+// mend does what tap.Mend does.
+func (r *rig) mend(cfg tap.Config) (found []string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.containers["/proc/self/ns/net"].taps[cfg.IfName]
+	if f == nil {
+		return nil, nil
+	}
+	if f.down {
+		found = append(found, "down")
+	}
+	if f.cfg.MTU != cfg.MTU {
+		found = append(found, fmt.Sprintf("with MTU %d", f.cfg.MTU))
+	}
+	f.cfg, f.down = cfg, false
+	return found, nil
 }
 
 func (r *rig) startTime(pid int) (uint64, error) {

@@ -29,6 +29,7 @@ type system struct {
 	removeIn  func(ns tap.Namespace, ifName string) error
 	dropped   func(ns tap.Namespace, ifName string) (uint64, error) // by the kernel, since the TAP was made
 	change    func(ns tap.Namespace, from, to tap.Config) error
+	mend      func(tap.Config) (found []string, err error) // of a TAP of this host
 
 	link       func(name string) (tap.LinkState, error) // of this host
 	openUplink func(name string, s tap.LinkState, vlan int) (*tap.Uplink, error)
@@ -55,6 +56,7 @@ var machine = system{
 	removeIn:  tap.Remove,
 	dropped:   tap.Stats,
 	change:    tap.Change,
+	mend:      tap.Mend,
 
 	link:       tap.LookupLink,
 	openUplink: tap.OpenUplink,

@@ -266,14 +266,30 @@ func (c *Controller) followUplink(u *uplink) error {
 			}
 		}
 	}
-	if !s.Up || u.link != nil {
+	if !s.Up {
 		return nil
+	}
+	if u.link != nil {
+		return c.mendHostSide(u)
 	}
 	err = c.connectUplink(u)
 	if err != nil {
 		c.disconnectUplink(u, err.Error())
 	}
 	return err
+}
+
+// mendHostSide puts back what others changed of the TAP by which u's frames reach
+// the host.
+func (c *Controller) mendHostSide(u *uplink) error {
+	found, err := u.link.MendHostSide(u.state)
+	if found {
+		c.noteRepair("the interface by which uplink " + u.Device + " reaches the host")
+	}
+	if err != nil {
+		return fmt.Errorf("uplink %s does not reach the host: %w", u.Device, err)
+	}
+	return nil
 }
 
 // connectUplink gives u a port of the switch.
