@@ -365,7 +365,8 @@ func TestPublish(t *testing.T) {
 		{Proto: "tcp", First: 2222, Count: 1, Target: netip.MustParseAddr("10.1.0.2"), To: 22, Comment: "blue netns:web"},
 		{Proto: "tcp", First: 2222, Count: 1, Target: netip.MustParseAddr("fd00:1::2"), To: 22, Comment: "blue netns:web"},
 	}
-	if !reflect.DeepEqual(r.host.plan.Published, want) || len(r.host.plan.Links) != 1 {
+	held := []hostnet.Held{{Proto: "tcp", First: 2222, Count: 1, Comment: "blue netns:web"}}
+	if !reflect.DeepEqual(r.host.plan.Published, want) || !reflect.DeepEqual(r.host.plan.Held, held) || len(r.host.plan.Links) != 1 {
 		t.Errorf("plan is %+v", r.host.plan)
 	}
 	if _, err := publish("netns:web", "2222:22"); err != nil {
@@ -382,7 +383,7 @@ func TestPublish(t *testing.T) {
 	if err := c.Detach("blue", "netns:web"); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.host.plan.Published) > 0 || !strings.Contains(fmt.Sprint(c.Status().Degraded), "netns:web is not attached") {
+	if len(r.host.plan.Published) > 0 || !reflect.DeepEqual(r.host.plan.Held, held) || !strings.Contains(fmt.Sprint(c.Status().Degraded), "netns:web is not attached") {
 		t.Errorf("after detach: %+v, %v", r.host.plan, c.Status().Degraded)
 	}
 	r.close(c)

@@ -189,7 +189,7 @@ func (c *Controller) hostPlan() (p hostnet.Plan, overlaps []string) {
 	if n := c.routes.len(); n > maxHostRoutes {
 		overlaps = append(overlaps, fmt.Sprintf("it reaches the prefixes of networks alone, since there are %d routes and it follows %d at most: join some of them", n, maxHostRoutes))
 	}
-	p.Published = c.publishedPlan()
+	p.Published, p.Held = c.publishedPlan(), c.heldPlan()
 	return p, overlaps
 }
 

@@ -215,6 +215,16 @@ func (c *Controller) publishedPlan() (list []hostnet.Published) {
 	return list
 }
 
+// heldPlan returns the ports that listeners hold.
+func (c *Controller) heldPlan() (list []hostnet.Held) {
+	for _, p := range c.published {
+		if len(p.listeners) > 0 && !p.leaving {
+			list = append(list, hostnet.Held{Proto: p.Proto, Host: p.Host, First: p.Port, Count: p.Count, Comment: commentOf(p)})
+		}
+	}
+	return list
+}
+
 // commentOf names p for people who list the rules; the kernel takes 128 bytes.
 func commentOf(p *published) string {
 	s := p.Network + " " + p.Target

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -57,4 +60,50 @@ func TestHostSidePutBack(t *testing.T) {
 	})
 	meet(t, s.c1, host)
 	meet(t, host, s.c1)
+}
+
+// Where a published port leads nowhere, a client elsewhere is refused as by a host on
+// which nothing listens: it is not let in and then hung up on.
+func TestPublishedNowhere(t *testing.T) {
+	x := newExposed(t)
+	x.h1.Weft("network add old 10.44.0.0/24 --gateway 10.44.0.1")
+	c := newContainer(t, x.l, "old", "10.44.0.9")
+	x.h1.attach("old", c)
+	serve(t, c.NS, "tcp", 80)
+	serve(t, c.NS, "udp", 80)
+	x.h1.Weft("publish old " + c.target() + " 9301:80")
+	x.h1.Weft("publish old " + c.target() + " 9301:80/udp")
+	const host = "10.44.0.2"
+	refused := func(what, at string) {
+		t.Helper()
+		for _, network := range []string{"tcp", "udp"} {
+			err := x.client.Do(func() error {
+				c, err := net.DialTimeout(network, net.JoinHostPort(at, "9301"), 10*time.Second)
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+					return err
+				}
+				if _, err := c.Write([]byte("who am I?")); err != nil {
+					return err
+				}
+				_, err = c.Read(make([]byte, 100))
+				return err
+			})
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("%s, %s: %v; want it refused", what, network, err)
+			}
+		}
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		wantSeen(t, "LAN", x.client, network, lanHost, 9301, lanClient)
+		wantSeen(t, "the host, IPv6", x.h1.NS, network, "::1", 9301, host)
+		wantSeen(t, "the host, at its address on the LAN, IPv6", x.h1.NS, network, lanHost6, 9301, host)
+		wantSeen(t, "the host", x.h1.NS, network, lanHost, 9301, host)
+	}
+	refused("an IPv6 client of a container without", lanHost6)
+	x.h1.Weft("detach old " + c.target())
+	refused("a client while the container is away", lanHost)
 }

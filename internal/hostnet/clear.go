@@ -43,7 +43,7 @@ func (h *Host) Clear(list []Sysctl) (removed []string, err error) {
 		return removed, err
 	}
 	for _, s := range list {
-		if now, err := readSysctl(s.Key); err == nil && now == s.Want && s.Was != s.Want {
+		if now, err := readSysctl(s.Key); err == nil && now == s.Want && s.Was != s.Want && !isRouter(s, list) {
 			removed = append(removed, fmt.Sprintf("setting net/%s, back to %s", s.Key, s.Was))
 		}
 	}

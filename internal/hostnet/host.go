@@ -115,7 +115,7 @@ func refused(what string, err error) error {
 	case errors.Is(err, syscall.EPERM):
 		return fmt.Errorf("%s: %w: run as root, or with CAP_NET_ADMIN; where that is so, another program owns table inet %s: see nft list table inet %s", what, cause, tableName, tableName)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EPROTONOSUPPORT), errors.Is(err, syscall.EAFNOSUPPORT):
-		return fmt.Errorf("%s: %w: this kernel lacks a part of nftables: load nf_tables, nft_chain_nat, nft_masq, nft_fib_inet and nft_ct (modprobe), or expose without weft's help", what, cause)
+		return fmt.Errorf("%s: %w: this kernel lacks a part of nftables: load nf_tables, nft_chain_nat, nft_masq, nft_fib_inet, nft_reject_inet and nft_ct (modprobe), or expose without weft's help", what, cause)
 	}
 	return fmt.Errorf("%s: %w: see what `nft list ruleset` says", what, cause)
 }

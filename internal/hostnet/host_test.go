@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -135,6 +136,10 @@ func blue() Plan {
 			{Proto: "udp", Host: netip.MustParseAddr("192.0.2.1"), First: 5000, Count: 10, Target: netip.MustParseAddr("10.10.0.2"), To: 5000},
 			{Proto: "tcp", Host: netip.MustParseAddr("2001:db8::1"), First: 8000, Count: 3, Target: netip.MustParseAddr("fd00:10::2"), To: 9000},
 		},
+		Held: []Held{
+			{Proto: "tcp", First: 2222, Count: 1, Comment: "blue netns:web"},
+			{Proto: "udp", Host: netip.MustParseAddr("192.0.2.1"), First: 5000, Count: 10},
+		},
 	}
 }
 
@@ -193,7 +198,8 @@ func TestHostNetns(t *testing.T) {
 			}
 			plan = p.apply(plan)
 			rules := p.run("nft list ruleset")
-			for _, want := range []string{"tcp dport 2222 dnat ip to 10.10.0.2:22", "udp dport 5000-5009 dnat ip to 10.10.0.2", "tcp dport 8002 dnat ip6 to [fd00:10::2]:9002"} {
+			for _, want := range []string{"tcp dport 2222 dnat ip to 10.10.0.2:22", "udp dport 5000-5009 dnat ip to 10.10.0.2", "tcp dport 8002 dnat ip6 to [fd00:10::2]:9002",
+				`iifname != "lo" tcp dport 2222 reject with tcp reset`, `iifname != "lo" ip daddr 192.0.2.1 udp dport 5000-5009 reject`, `oifname != @exposed masquerade`} {
 				if !strings.Contains(rules, want) {
 					t.Errorf("rules lack %q:\n%s", want, rules)
 				}
@@ -239,6 +245,9 @@ func TestRepairNetns(t *testing.T) {
 		{"nft add rule inet weft forward drop", "nftables table inet weft"},
 		{"nft insert rule inet weft prerouting tcp dport 22 accept", "nftables table inet weft"},
 		{"nft 'add chain inet weft forward { policy drop; }'", "nftables table inet weft"},
+		{"nft flush chain inet weft input", "nftables table inet weft"},
+		{"nft 'delete element inet weft opened4 { eth0 }'", "nftables table inet weft"},
+		{"nft 'add element inet weft exposed { eth0 }'", "nftables table inet weft"},
 		{"iptables -w -D DOCKER-USER 1", "rules in chain DOCKER-USER"},
 		{"ip route del 172.17.2.0/24", "routes of weft-blue"},
 		{"ip route add 198.51.100.0/24 via 10.10.0.1 dev weft-blue proto 119", "routes of weft-blue"},
@@ -253,6 +262,26 @@ func TestRepairNetns(t *testing.T) {
 			return err
 		})
 		p.same(tt.edit, good)
+	}
+}
+
+// What nft prints of the table it takes again, as services that keep a ruleset over a
+// restart of the host have it.
+func TestSavedNetns(t *testing.T) {
+	p := newPlace(t)
+	plan := blue()
+	for _, l := range plan.Links {
+		p.link(l)
+	}
+	p.apply(plan)
+	file := filepath.Join(t.TempDir(), "rules")
+	p.run("nft list ruleset > " + file + " && nft flush ruleset && nft -f " + file)
+	const same = " | sed 's/ with icmp port-unreachable//'" // which older versions leave out, as the default
+	if now := p.run("nft list ruleset" + same + " > " + file + ".now; cat " + file + same + " | diff - " + file + ".now || true"); now != "" {
+		t.Errorf("what was loaded differs from what was saved:\n%s", now)
+	}
+	if text := p.run("cat " + file); strings.Contains(text, `""`) || !strings.Contains(text, `"eth0"`) {
+		t.Errorf("names are missing:\n%s", text)
 	}
 }
 

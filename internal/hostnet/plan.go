@@ -9,6 +9,7 @@ import (
 type Plan struct {
 	Links     []Link // by name
 	Published []Published
+	Held      []Held   // ports that listeners of the host's own clients hold (Listen)
 	Sysctls   []Sysctl // what was found to be in the way, with its former values
 }
 
@@ -34,6 +35,16 @@ type Published struct {
 	Count   int        // of ports, from 1
 	Target  netip.Addr
 	To      uint16 // port of the container that First leads to
+	Comment string // for people who list the rules
+}
+
+// Held is a range of ports of the host on which nothing but clients of the host
+// itself is to be heard.
+type Held struct {
+	Proto   string     // tcp or udp
+	Host    netip.Addr // address of the host; invalid: every one
+	First   uint16
+	Count   int    // from 1
 	Comment string // for people who list the rules
 }
 

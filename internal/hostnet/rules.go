@@ -3,6 +3,8 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -16,17 +18,24 @@ import (
 // The table as `nft list table inet weft` prints it, for one exposed network
 // with a published port:
 //
+//	set exposed { type ifname; elements = { "weft-blue" } }
+//	set opened4 { type ifname; elements = { "eth0" } }
 //	chain prerouting { type nat hook prerouting priority dstnat
 //	    fib daddr type local tcp dport 2222 dnat ip to 10.10.0.2:22 comment "blue netns:web" }
+//	chain input { type filter hook input priority filter
+//	    iifname != "lo" tcp dport 2222 reject with tcp reset comment "blue netns:web" }   (0)
 //	chain forward { type filter hook forward priority filter
-//	    iifname { "eth0" } oifname { "eth0" } meta nfproto ipv4 drop      (1)
+//	    meta nfproto ipv4 iifname @opened4 oifname @opened4 drop           (1)
 //	    oifname "weft-blue" iifname != "weft-blue"
 //	        ct state & (established | related) == 0 ct status & dnat == 0 drop }   (2)
 //	chain postrouting { type nat hook postrouting priority srcnat
 //	    iifname "weft-blue" oifname "weft-blue" masquerade                (3)
-//	    iifname "weft-blue" oifname != { "weft-blue" } masquerade }       (4)
+//	    iifname "weft-blue" oifname != @exposed masquerade }              (4)
 //
-// (1) Between interfaces on which forwarding is on for weft alone nothing is
+// The sets have names, since nft before 1.0.7 misreads those without that this
+// library makes. (0) What the container has no address for, or all while it is not
+// attached: the listener that holds the port is for the host's own clients, and
+// would only take a connection to close it. (1) Between interfaces on which forwarding is on for weft alone nothing is
 // forwarded, as before. (2) Behind SNAT only answers and published ports come in
 // from elsewhere; without it other exposed networks are kept out, since networks
 // are isolated. (3) A container that uses a published port of its own network,
@@ -154,7 +163,29 @@ func listTable(c *nftables.Conn) (string, error) {
 		}
 		b.WriteByte('\n')
 	}
-	return b.String(), nil
+	err = listSets(c, &b)
+	return b.String(), err
+}
+
+// listSets adds the sets of the table to b.
+func listSets(c *nftables.Conn, b *strings.Builder) error {
+	sets, err := c.GetSets(table())
+	if err != nil {
+		return refused("list the sets of nftables", err)
+	}
+	for _, set := range sets {
+		elements, err := c.GetSetElements(set)
+		if err != nil {
+			return refused("list the sets of nftables", err)
+		}
+		keys := make([]string, len(elements))
+		for i, e := range elements {
+			keys[i] = fmt.Sprintf("%x", e.Key)
+		}
+		slices.Sort(keys)
+		fmt.Fprintf(b, "set %s %s\n", set.Name, keys)
+	}
+	return nil
 }
 
 func (h *Host) addChains(c *nftables.Conn, t *nftables.Table, p Plan) {
@@ -176,16 +207,23 @@ func (h *Host) addChains(c *nftables.Conn, t *nftables.Table, p Plan) {
 			add(pre, pub.Comment, one.match(), one.dnat())
 		}
 	}
+	if len(p.Held) > 0 {
+		in := c.AddChain(&nftables.Chain{Name: "input", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter})
+		for _, held := range p.Held {
+			add(in, held.Comment, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, "lo"), held.match(), held.reject())
+		}
+	}
 	for _, v := range []struct {
-		family string
-		proto  byte
-	}{{"ipv4", unix.NFPROTO_IPV4}, {"ipv6", unix.NFPROTO_IPV6}} {
+		family, set string
+		proto       byte
+	}{{"ipv4", "opened4", unix.NFPROTO_IPV4}, {"ipv6", "opened6", unix.NFPROTO_IPV6}} {
 		if names := opened(v.family, p.Sysctls); len(names) > 0 {
-			from, to := nameSet(c, t, names), nameSet(c, t, names) // the kernel binds such a set to one place
-			add(fwd, "as before weft", nfproto(v.proto), inSet(expr.MetaKeyIIFNAME, from, false), inSet(expr.MetaKeyOIFNAME, to, false), verdict(expr.VerdictDrop))
+			set := nameSet(c, t, v.set, names)
+			add(fwd, "as before weft", nfproto(v.proto), inSet(expr.MetaKeyIIFNAME, set, false), inSet(expr.MetaKeyOIFNAME, set, false), verdict(expr.VerdictDrop))
 		}
 	}
 	names := p.linkNames()
+	exposed := nameSet(c, t, "exposed", names)
 	for _, l := range p.Links {
 		if l.SNAT {
 			add(fwd, "answers and published ports only", name(expr.MetaKeyOIFNAME, expr.CmpOpEq, l.Name), name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, l.Name), unasked(), verdict(expr.VerdictDrop))
@@ -200,9 +238,25 @@ func (h *Host) addChains(c *nftables.Conn, t *nftables.Table, p Plan) {
 	for _, l := range p.Links {
 		add(post, "back through the host", name(expr.MetaKeyIIFNAME, expr.CmpOpEq, l.Name), name(expr.MetaKeyOIFNAME, expr.CmpOpEq, l.Name), []expr.Any{&expr.Masq{}})
 		if l.SNAT {
-			add(post, "snat", name(expr.MetaKeyIIFNAME, expr.CmpOpEq, l.Name), inSet(expr.MetaKeyOIFNAME, nameSet(c, t, names), true), []expr.Any{&expr.Masq{}})
+			add(post, "snat", name(expr.MetaKeyIIFNAME, expr.CmpOpEq, l.Name), inSet(expr.MetaKeyOIFNAME, exposed, true), []expr.Any{&expr.Masq{}})
 		}
 	}
+}
+
+// match finds packets for a port of the host.
+func (p Held) match() (list []expr.Any) {
+	if p.Host.IsValid() {
+		list = append(nfproto(protoOf(p.Host)), daddrIs(p.Host)...)
+	}
+	return append(list, portIs(p.Proto, p.First, p.Count)...)
+}
+
+// reject answers as a host does where nothing listens.
+func (p Held) reject() []expr.Any {
+	if p.Proto == "udp" {
+		return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}
+	}
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}
 }
 
 // split returns p as pieces of which each keeps the port or has one port alone.
@@ -220,42 +274,53 @@ func (p Published) split() []Published {
 
 // match finds packets for a port of the host.
 func (p Published) match() []expr.Any {
-	proto := byte(unix.IPPROTO_TCP)
-	if p.Proto == "udp" {
-		proto = unix.IPPROTO_UDP
-	}
-	var list []expr.Any
-	if p.Target.Is4() {
-		list = nfproto(unix.NFPROTO_IPV4)
-	} else {
-		list = nfproto(unix.NFPROTO_IPV6)
-	}
+	list := nfproto(protoOf(p.Target))
 	if p.Host.IsValid() {
-		offset, size := uint32(16), uint32(4)
-		if p.Host.Is6() {
-			offset, size = 24, 16
-		}
-		list = append(list, &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Host.AsSlice()})
+		list = append(list, daddrIs(p.Host)...)
 	} else {
 		list = append(list, &expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)})
 	}
-	list = append(list, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
-	first, last := binaryutil.BigEndian.PutUint16(p.First), binaryutil.BigEndian.PutUint16(p.First+uint16(p.Count-1))
-	if p.Count == 1 {
+	return append(list, portIs(p.Proto, p.First, p.Count)...)
+}
+
+// daddrIs finds packets to an address, of its version of IP.
+func daddrIs(a netip.Addr) []expr.Any {
+	offset, size := uint32(16), uint32(4)
+	if a.Is6() {
+		offset, size = 24, 16
+	}
+	return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()}}
+}
+
+// portIs finds packets to one of count ports, of tcp or udp.
+func portIs(name string, port uint16, count int) []expr.Any {
+	proto := byte(unix.IPPROTO_TCP)
+	if name == "udp" {
+		proto = unix.IPPROTO_UDP
+	}
+	list := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+	}
+	first, last := binaryutil.BigEndian.PutUint16(port), binaryutil.BigEndian.PutUint16(port+uint16(count-1))
+	if count == 1 {
 		return append(list, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: first})
 	}
 	return append(list, &expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: first, ToData: last})
 }
 
+// protoOf returns the number of an address's version of IP.
+func protoOf(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.NFPROTO_IPV4
+	}
+	return unix.NFPROTO_IPV6
+}
+
 // dnat leads to the container, at the same port where there is more than one.
 func (p Published) dnat() []expr.Any {
-	family := uint32(unix.NFPROTO_IPV4)
-	if p.Target.Is6() {
-		family = unix.NFPROTO_IPV6
-	}
 	list := []expr.Any{&expr.Immediate{Register: 1, Data: p.Target.AsSlice()}}
-	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: family, RegAddrMin: 1}
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(protoOf(p.Target)), RegAddrMin: 1}
 	if p.Count == 1 {
 		list = append(list, &expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(p.To)})
 		nat.RegProtoMin = 2
@@ -292,8 +357,8 @@ func inSet(key expr.MetaKey, set *nftables.Set, invert bool) []expr.Any {
 }
 
 // nameSet makes a set of interface names.
-func nameSet(c *nftables.Conn, t *nftables.Table, names []string) *nftables.Set {
-	set := &nftables.Set{Table: t, Anonymous: true, Constant: true, KeyType: nftables.TypeIFName}
+func nameSet(c *nftables.Conn, t *nftables.Table, called string, names []string) *nftables.Set {
+	set := &nftables.Set{Table: t, Name: called, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 	elements := make([]nftables.SetElement, len(names))
 	for i, n := range names {
 		elements[i].Key = ifName(n)
