@@ -50,6 +50,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "weft:", oneLine(err.Error())) // says itself what was tried
 		return exitFailed
 	}
-	fmt.Fprintln(stderr, strings.Replace(cmd.CommandPath(), "weft ", "weft: ", 1)+":", oneLine(err.Error()))
+	where, text := strings.Replace(cmd.CommandPath(), "weft ", "weft: ", 1)+":", oneLine(err.Error())
+	if name, _ := strings.CutPrefix(cmd.CommandPath(), "weft "); strings.HasPrefix(text, name+" ") {
+		where = "weft:" // the error says what could not be done in the command's own word
+	}
+	fmt.Fprintln(stderr, where, text)
 	return exitUsage
 }

@@ -1,8 +1,11 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
 
 	"weft/internal/hostnet"
@@ -60,7 +63,11 @@ func clean(stateDir string, sys system) (removed []string, err error) {
 	if stateDir == "" {
 		stateDir = defaultStateDir
 	}
-	locks, err := sys.lock(stateDir)
+	lockIn := stateDir
+	if _, err := os.Stat(stateDir); errors.Is(err, fs.ErrNotExist) {
+		lockIn = "" // nothing is remembered there, and nothing shall be made
+	}
+	locks, err := sys.lock(lockIn)
 	if err != nil {
 		return nil, err
 	}

@@ -89,6 +89,7 @@ type Controller struct {
 	published   []*published     // sorted
 	links       linkMTUs         // as last seen
 	linksAt     time.Time        // since when they are that
+	own         []netip.Addr     // addresses of this host, as last seen
 	unused      []routeKey       // routes that cannot be followed, sorted
 	faults      faults
 	lostGone    uint64 // what the kernel dropped at ports that are gone
@@ -210,6 +211,7 @@ func (c *Controller) start() (err error) {
 	}
 	c.tidy()
 	c.restoreFormer()
+	c.noteWrong()
 	c.running.Go(c.takeEvents) // ends with done
 	c.running.Go(c.watch)      // ends with done
 	c.running.Go(c.watchLinks) // ends with done

@@ -33,7 +33,8 @@ type faults struct {
 	declared    error // why not all that is declared is exposed or published
 	apply       error // why an apply that was cut short could not be taken back
 
-	troubles map[string]trouble // that the switch found, by what and why
+	troubles map[string]trouble  // that the switch found, by what and why
+	seen     map[wrong]time.Time // since when, of what was wrong at the last look
 }
 
 // noteSave notes how a write of the state went.
@@ -74,7 +75,12 @@ func (f *faults) noteOverflow(total uint64, now time.Time) {
 func (c *Controller) degraded() []spec.Degraded {
 	list := []spec.Degraded{}
 	add := func(since time.Time, what, format string, args ...any) {
-		list = append(list, spec.Degraded{What: what, Why: fmt.Sprintf(format, args...), Since: since.Truncate(time.Second)})
+		d := spec.Degraded{What: what, Why: fmt.Sprintf(format, args...), Since: since}
+		if since.IsZero() {
+			d.Since = c.faults.firstSeen(d)
+		}
+		d.Since = d.Since.Truncate(time.Second)
+		list = append(list, d)
 	}
 	c.degradedTroubles(true, add)
 	c.degradedDaemon(add)
@@ -96,10 +102,10 @@ func (c *Controller) degraded() []spec.Degraded {
 	for _, name := range sortedKeys(c.peers) {
 		p := c.peers[name]
 		if _, err := carried(p, c.networks); err != nil {
-			add(c.started, "peer "+name, "%v", err)
+			add(asSeen, "peer "+name, "%v", err)
 		}
 		if err := p.checkVersion(c.opt.Config.Local); err != nil {
-			add(c.started, "peer "+name, "%v", err)
+			add(asSeen, "peer "+name, "%v", err)
 		}
 		degradedHealth(name, c.healthOf(p), add)
 		if path := c.under.Path(p.id); path.MTU != 0 {
@@ -120,11 +126,11 @@ func (c *Controller) degradedRoutes(add addDegraded) {
 			continue
 		}
 		if err := c.problem(all, r); err != nil {
-			add(c.started, "route "+r.Prefix.String(), "not in use in vrf %q: %v; or remove it with weft route rm %s --vrf %s", r.VRF, err, r.Prefix, r.VRF)
+			add(asSeen, "route "+r.Prefix.String(), "not in use in vrf %q: %v; or remove it with weft route rm %s --vrf %s", r.VRF, err, r.Prefix, r.VRF)
 		}
 	}
 	if n := len(c.unused) - few; n > 0 {
-		add(c.started, "routes", "%d more are not in use: see the column PROBLEM of weft route show", n)
+		add(asSeen, "routes", "%d more are not in use: see the column PROBLEM of weft route show", n)
 	}
 }
 
@@ -164,7 +170,35 @@ func (c *Controller) degradedMTUs(add addDegraded) {
 	}
 }
 
+// addDegraded adds something that is wrong since a time, or asSeen.
 type addDegraded func(since time.Time, what, format string, args ...any)
+
+// asSeen stands for the time when something was first found wrong, where nothing
+// else tells.
+var asSeen time.Time
+
+// wrong is what tells things apart that are wrong.
+type wrong struct{ what, why string }
+
+// firstSeen returns since when d is known to be wrong.
+func (f *faults) firstSeen(d spec.Degraded) time.Time {
+	if since, ok := f.seen[wrong{d.What, d.Why}]; ok {
+		return since
+	}
+	return time.Now()
+}
+
+// noteWrong remembers since when what is wrong now is so. change is held, or
+// nobody else knows c yet.
+func (c *Controller) noteWrong() {
+	seen := map[wrong]time.Time{}
+	c.mu.RLock()
+	for _, d := range c.degraded() {
+		seen[wrong{d.What, d.Why}] = d.Since
+	}
+	c.mu.RUnlock()
+	c.locked(func() { c.faults.seen = seen })
+}
 
 func (c *Controller) degradedDaemon(add addDegraded) {
 	f := c.faults

@@ -49,7 +49,8 @@ const (
 // may take its addresses.
 type vacancy struct {
 	endpointRecord
-	until time.Time
+	published []spec.Publish // that led to it
+	until     time.Time
 }
 
 // findContainer asks Docker for the container that t names, which must run, and
@@ -444,18 +445,28 @@ func (c *Controller) containerStopped(ep *endpoint, why string) {
 	}
 }
 
-// containerRemoved detaches a container that was removed. Its place is
-// remembered for a while. One that lives all the same belongs to another Docker.
+// containerRemoved detaches a container that was removed, and unpublishes what was
+// published for it, but for what is declared. Both are remembered for a while. One that lives all the same belongs to another Docker.
 func (c *Controller) containerRemoved(ep *endpoint) {
 	if ep.dev != nil && ep.namespace().Alive() {
 		return
 	}
-	gone := ep.endpointRecord
+	gone := vacancy{endpointRecord: ep.endpointRecord, until: time.Now().Add(vacancyKept)}
+	for _, p := range slices.Clone(c.published) {
+		if p.Network != ep.Network || p.target.key != ep.target.key || p.origin == declared {
+			continue
+		}
+		if err := c.unpublish(p); err != nil {
+			c.log.Error("ports of a container that was removed stay published", "network", p.Network, "port", p.Target, "err", err)
+			continue
+		}
+		gone.published = append(gone.published, p.Publish)
+	}
 	if err := c.detach(ep); err != nil {
 		c.log.Error("port of a container that was removed stays", "network", ep.Network, "port", ep.Target, "err", err)
 		return
 	}
-	c.vacant[endpointKey{gone.Network, ep.target.key}] = vacancy{gone, time.Now().Add(vacancyKept)}
+	c.vacant[endpointKey{gone.Network, ep.target.key}] = gone
 }
 
 // fillVacancies gives a container that was made anew the places that one of the
@@ -499,7 +510,7 @@ func (c *Controller) fillVacancies(ctx context.Context, name string) {
 		}
 		delete(c.vacant, key)
 		if err := c.fill(n, v, t, ns); err != nil {
-			c.log.Warn("container that was made anew did not get its place", "network", n.Name, "port", t.text, "err", err)
+			c.log.Warn("container that was made anew did not get its place, or not all of it", "network", n.Name, "port", t.text, "err", err)
 		}
 	}
 }
@@ -529,5 +540,13 @@ func (c *Controller) fill(n *network, v vacancy, t target, ns tap.Namespace) err
 	if err := c.checkIfName(ep); err != nil {
 		return err
 	}
-	return c.addEndpoint(n, ep)
+	if err := c.addEndpoint(n, ep); err != nil {
+		return err
+	}
+	for _, p := range v.published {
+		if _, perr := c.publishPorts(p, byAPI); perr != nil {
+			err = both(err, perr)
+		}
+	}
+	return err
 }

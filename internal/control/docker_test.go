@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -265,6 +266,60 @@ func TestDockerRenamePublished(t *testing.T) {
 	leads("renamed meanwhile", "docker:web")
 	if err := c.Unpublish("blue", "docker:web", "8080:80"); err != nil || len(c.Published()) > 0 {
 		t.Errorf("unpublish by the new name: %v, left %+v", err, c.Published())
+	}
+}
+
+// With a container that is removed go the ports that are published for it, and what was
+// exposed for them; one that is made anew under its name gets them back.
+func TestDockerRemovePublished(t *testing.T) {
+	r := newExposed(t)
+	d := newFakeDocker(r)
+	c := r.open("network blue=10.32.0.0/24,gateway=10.32.0.1", "publish blue,docker:web,9000:90")
+	web := d.run("aaaa", "web")
+	r.attach(c, ask(t, "blue", "web", "10.32.0.7/24"))
+	d.watched()
+	for _, ports := range []string{"8080:80", "5353:53/udp"} {
+		p, err := spec.PublishFrom("blue", "docker:web", ports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Publish(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	published := func() (list []string) {
+		for _, p := range c.Published() {
+			list = append(list, p.Ports())
+		}
+		return list
+	}
+	all, declared := []string{"5353:53/udp", "8080:80/tcp", "9000:90/tcp"}, []string{"9000:90/tcp"}
+	web = d.stop(web)
+	if got := published(); !slices.Equal(got, all) {
+		t.Errorf("stopped: published are %q, want %q", got, all)
+	}
+	d.remove(web)
+	if got := published(); !slices.Equal(got, declared) || len(c.state().Published) != 1 {
+		t.Errorf("removed: published are %q, want %q", got, declared)
+	}
+	anew := d.run("bbbb", "web")
+	if got := published(); !slices.Equal(got, all) {
+		t.Errorf("made anew: published are %q, want %q", got, all)
+	}
+	for _, p := range c.Published() {
+		if p.Problem != "" || p.Origin == "declared" != (p.Port == 9000) {
+			t.Errorf("made anew: %+v", p)
+		}
+	}
+	if err := c.Unpublish("blue", "docker:web", "5353:53/udp"); err != nil {
+		t.Fatal(err)
+	}
+	r.close(c)
+	c = r.open("network blue=10.32.0.0/24,gateway=10.32.0.1")
+	d.watched()
+	d.remove(anew)
+	if got := published(); len(got) > 0 || len(r.host.plan.Links) > 0 || len(c.Status().Degraded) > 0 {
+		t.Errorf("removed, and nothing is declared: published are %q, plan %+v, degraded %v", got, r.host.plan, c.Status().Degraded)
 	}
 }
 

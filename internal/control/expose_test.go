@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/hostnet"
 	"weft/internal/spec"
@@ -423,6 +424,70 @@ func TestPublish(t *testing.T) {
 	}
 	if err := c.RemoveNetwork("green", true); err != nil || len(r.host.plan.Links) > 0 || len(c.Published()) > 0 {
 		t.Errorf("remove by force: %v, plan %+v", err, r.host.plan)
+	}
+}
+
+// A published port that is dead is named, and since when.
+func TestPublishDead(t *testing.T) {
+	r := newExposed(t)
+	r.addrs = append(r.addrs, netip.MustParseAddr("fd09::1"))
+	r.container("/run/netns/web")
+	r.container("/run/netns/own")
+	c := r.open()
+	add(t, c, "blue=10.1.0.0/24,fd00:1::/64,gateway=10.1.0.1,gateway=fd00:1::1")
+	mustAttach(t, c, "blue", "netns:web")
+	r.attach(c, spec.Attach{Network: "blue", Target: "netns:own", NoAddress: true})
+	for _, ports := range []string{"10.9.9.9:8080:80", "[fd09::1]:9100:80"} {
+		p, err := spec.PublishFrom("blue", "netns:web", ports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Publish(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := c.Publish(spec.Publish{Network: "blue", Target: "netns:own", Port: 9200, To: 80})
+	wantError(t, err, "netns:own has no address that was given to it here")
+	problems := func(want ...string) {
+		t.Helper()
+		for i, p := range c.Published() {
+			if want[i] == "" && p.Problem != "" || !strings.Contains(p.Problem, want[i]) {
+				t.Errorf("problem of %s is %q, want %q", p.Ports(), p.Problem, want[i])
+			}
+		}
+	}
+	problems("", "")
+	began := time.Now().Add(-time.Hour).Truncate(time.Second)
+	c.started = began // long ago
+	had := r.addrs
+	r.addrs = slices.DeleteFunc(slices.Clone(r.addrs), func(a netip.Addr) bool { return a == netip.MustParseAddr("10.9.9.9") })
+	c.look()
+	problems("10.9.9.9 is no address of this host any more", "")
+	for range 2 {
+		d := c.Status().Degraded
+		if len(d) != 1 || d[0].What != "published port 10.9.9.9:8080:80/tcp" || d[0].Since.Before(began.Add(30*time.Minute)) {
+			t.Errorf("degraded is %+v", d)
+		}
+		for k, since := range c.faults.seen { // as if found some minutes ago
+			if c.faults.seen[k] = since.Add(-10 * time.Minute); !since.After(began.Add(30 * time.Minute)) {
+				t.Errorf("%v is wrong since %v", k, since)
+			}
+		}
+		c.look()
+	}
+	if d := c.Status().Degraded; len(d) != 1 || time.Since(d[0].Since) < 19*time.Minute {
+		t.Errorf("a look later degraded is %+v", d)
+	}
+	r.addrs = had
+	c.look()
+	problems("", "")
+	prefixes := []netip.Prefix{prefix("10.1.0.0/24")}
+	if _, err := c.SetNetwork("blue", spec.NetworkChange{Prefixes: &prefixes}, false); err != nil {
+		t.Fatal(err)
+	}
+	problems("", "netns:web has no address of the family of fd09::1")
+	if len(c.Status().Degraded) != 1 {
+		t.Errorf("degraded is %+v", c.Status().Degraded)
 	}
 }
 

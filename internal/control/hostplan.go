@@ -38,7 +38,6 @@ type hostFaults struct {
 	repaired string // what others had changed; shown for repairShown
 	at       time.Time
 	barred   []hostnet.Barred
-	barredAt time.Time // since when there are some
 	overlaps []string
 }
 
@@ -330,13 +329,7 @@ func (c *Controller) lookAtFirewalls() {
 			c.log.Error("firewalls of the host cannot be read", "err", err)
 		}
 	}
-	c.locked(func() {
-		f := &c.faults.host
-		if len(f.barred) == 0 {
-			f.barredAt = time.Now()
-		}
-		f.barred = barred
-	})
+	c.locked(func() { c.faults.host.barred = barred })
 }
 
 // noteRepair notes what was found changed.
@@ -352,20 +345,20 @@ func (c *Controller) degradedHost(add addDegraded) {
 		add(f.since, "host", "it is not set up for what is exposed: %v", f.err)
 	}
 	if err := c.faults.declared; err != nil {
-		add(c.started, "host", "%v", err)
+		add(asSeen, "host", "%v", err)
 	}
 	if f.repaired != "" && time.Since(f.at) <= repairShown {
 		add(f.at, "host", "somebody changed %s, and weft put it back: change it by weft, or weft hide the network first", f.repaired)
 	}
 	for _, b := range f.barred {
-		add(f.barredAt, "firewall "+b.Chain, "it drops what containers and the world send each other: let it pass with %s", b.Cure)
+		add(asSeen, "firewall "+b.Chain, "it drops what containers and the world send each other: let it pass with %s", b.Cure)
 	}
 	for _, text := range f.overlaps {
-		add(c.started, "host", "%s", text)
+		add(asSeen, "host", "%s", text)
 	}
 	for _, p := range c.published {
 		if problem := c.publishProblem(p); problem != "" {
-			add(c.started, "published port "+p.Ports(), "%s", problem)
+			add(asSeen, "published port "+p.Ports(), "%s", problem)
 		}
 	}
 }

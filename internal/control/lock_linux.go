@@ -18,12 +18,16 @@ const lockName = "@weft"
 // namespace, and with its state.
 type locks struct{ socket, dir int }
 
-// takeLocks makes dir and takes both locks, without waiting. The error names
+// takeLocks makes dir and takes both locks, without waiting; that of the host alone
+// where dir is empty. The error names
 // who holds one.
 func takeLocks(dir string) (*locks, error) {
 	socket, err := lockHost(lockName)
 	if err != nil {
 		return nil, err
+	}
+	if dir == "" {
+		return &locks{socket, -1}, nil
 	}
 	d, err := lockDir(dir)
 	if err != nil {
@@ -35,6 +39,9 @@ func takeLocks(dir string) (*locks, error) {
 
 // Close frees the locks.
 func (l *locks) Close() error {
+	if l.dir < 0 {
+		return unix.Close(l.socket)
+	}
 	return errors.Join(unix.Close(l.dir), unix.Close(l.socket))
 }
 

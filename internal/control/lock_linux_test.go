@@ -1,7 +1,9 @@
 package control
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -69,5 +71,25 @@ func TestStartTime(t *testing.T) {
 	wantError(t, err, "process")
 	if id, err := bootID(); err != nil || len(id) != 36 {
 		t.Errorf("got boot id %q, %v", id, err)
+	}
+}
+
+// Without a state directory the host alone is cleaned, and none is made.
+func TestCleanMakesNothing(t *testing.T) {
+	r := newRig(t)
+	sys, locked := r.system(), "?"
+	sys.lock = func(dir string) (io.Closer, error) {
+		locked = dir
+		return io.NopCloser(nil), nil
+	}
+	dir := filepath.Join(t.TempDir(), "none", "here")
+	if removed, err := clean(dir, sys); err != nil || len(removed) > 0 || locked != "" {
+		t.Errorf("removed %q, %v, locked %q", removed, err, locked)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+	if _, err := clean(t.TempDir(), sys); err != nil || locked == "" {
+		t.Errorf("with one: %v, locked %q", err, locked)
 	}
 }

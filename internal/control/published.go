@@ -136,11 +136,22 @@ func (c *Controller) checkPublish(n *network, p *published) error {
 		if !slices.Contains(own, p.Host) {
 			return fmt.Errorf("%s is not an address of this host: choose one that is, or leave it out for every one", p.Host)
 		}
-		if ep != nil && !slices.ContainsFunc(ep.Addresses, func(a netip.Prefix) bool { return a.Addr().Is4() == p.Host.Is4() }) {
-			return fmt.Errorf("%s has no address of the family of %s: choose another address of the host, or none", p.Target, p.Host)
-		}
 	}
-	return nil
+	switch {
+	case ep == nil || len(c.targetsOf(p)) > 0:
+		return nil
+	case p.Host.IsValid():
+		return fmt.Errorf("%s: choose another address of the host, or none", p.lacksAddress())
+	}
+	return fmt.Errorf("%s: attach it with one", p.lacksAddress())
+}
+
+// lacksAddress says that the target has no address that p can lead to.
+func (p *published) lacksAddress() string {
+	if p.Host.IsValid() {
+		return fmt.Sprintf("%s has no address of the family of %s", p.Target, p.Host)
+	}
+	return fmt.Sprintf("%s has no address that was given to it here", p.Target)
 }
 
 // hold takes the ports of p.
@@ -255,6 +266,12 @@ func (c *Controller) publishProblem(p *published) string {
 	}
 	if ep.VLAN != 0 {
 		return fmt.Sprintf("%s is in VLAN %d of the network, where the host is not: attach it without --vlan", p.Target, ep.VLAN)
+	}
+	if p.Host.IsValid() && len(c.own) > 0 && !slices.Contains(c.own, p.Host) {
+		return fmt.Sprintf("%s is no address of this host any more: give it back, or weft unpublish %s %s %s", p.Host, p.Network, p.Target, p.Ports())
+	}
+	if len(c.targetsOf(p)) == 0 {
+		return fmt.Sprintf("%s: attach it with one, or weft unpublish %s %s %s", p.lacksAddress(), p.Network, p.Target, p.Ports())
 	}
 	place := c.placeToward(n)
 	if place == nil {

@@ -46,6 +46,7 @@ func (c *Controller) look() {
 			c.lookAtPeer(c.peers[name])
 		}
 	})
+	c.noteWrong()
 }
 
 // lookAtPeer says whether p came or went since the last look.
@@ -77,6 +78,9 @@ func (c *Controller) lookAtLink() {
 	c.locked(func() {
 		if c.links != links {
 			c.links, c.linksAt = links, time.Now()
+		}
+		if err == nil {
+			c.own = own
 		}
 		c.faults.noteLocal(missing)
 	})

@@ -242,18 +242,27 @@ func TestDocker(t *testing.T) {
 		if out := h1.Weft("publish ls"); !strings.Contains(out, "docker:shop") || strings.Contains(out, "not attached") {
 			t.Errorf("published: %s", out)
 		}
-		h1.Weft("unpublish net1 shop")
 	})
 	t.Run("removed and made anew", func(t *testing.T) {
 		h1.t, h2.t = t, t
 		h1.docker("rm -f shop")
 		h1.gone("shop")
+		if out := h1.Weft("publish ls"); !strings.Contains(out, "no ports are published") {
+			t.Errorf("published for a container that is gone: %s", out)
+		}
 		if got := h1.status().Degraded; len(got) != 0 {
 			t.Errorf("degraded: %+v", got)
 		}
 		h1.docker("run -d --stop-timeout 1 --network none --name shop busybox sleep 1000")
 		h1.attachedAgain("shop", web)
 		h2.reaches("app", "10.1.0.11")
+		h1.until(func() string {
+			if out := h1.Weft("publish ls"); !strings.Contains(out, "8080:7777") {
+				return "published for a container that was made anew: " + out
+			}
+			return ""
+		})
+		h1.Weft("unpublish net1 shop")
 	})
 	t.Run("network of another", func(t *testing.T) {
 		h1.t = t
