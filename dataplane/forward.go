@@ -49,10 +49,8 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 	if v.reason != drop.None {
 		return v.reason
 	}
-	if f.domain.isolates {
-		if from, to := w.snap.portOf(f.from), w.snap.portOf(v.to); from != nil && to != nil && !from.reaches(to) {
-			return drop.L2Isolated
-		}
+	if f.domain.isolates && !w.mayReach(f, v.to) {
+		return drop.L2Isolated
 	}
 	if f.alien { // trunks have the VLANs that they name, and no others
 		if to := w.snap.portOf(v.to); to != nil && to.trunk != nil {
@@ -67,7 +65,11 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 			}
 		}
 		copies = w.flood(index)
-		if copies == 0 {
+		switch {
+		case copies > 0:
+		case f.domain.apart && w.isContainer(f.from):
+			return drop.L2Isolated
+		default:
 			return drop.L2NoPort
 		}
 	} else {
@@ -84,6 +86,27 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 	w.total.copies.Add(uint64(copies))
 	return drop.None
 }
+
+// mayReach reports whether a frame may go to a known destination of its domain.
+func (w *worker) mayReach(f *frame, at fib.Dest) bool {
+	if f.domain.apart && at != 0 && w.isContainer(f.from) && w.isContainer(at) {
+		return false
+	}
+	from, to := w.snap.portOf(f.from), w.snap.portOf(at)
+	return from == nil || to == nil || from.reaches(to)
+}
+
+// isContainer reports whether a place is a container, or a peer, behind which are
+// containers, and no uplink nor the host.
+func (w *worker) isContainer(at fib.Dest) bool {
+	if at.IsPeer() {
+		return true
+	}
+	p := w.snap.portOf(at)
+	return p != nil && p.isContainer()
+}
+
+func (p *port) isContainer() bool { return p.twin == 0 && !p.host }
 
 // mtuAt returns the L3 bytes that a frame like eth, of domain d, may carry to a
 // destination.
@@ -113,7 +136,11 @@ func (w *worker) flood(index uint16) (copies int) {
 	if isReport(f.bytes()) {
 		ports = f.domain.routers
 	}
+	apart := f.domain.apart && w.isContainer(f.from)
 	for _, p := range ports {
+		if apart && p.isContainer() {
+			continue
+		}
 		if f.alien && p.trunk != nil {
 			continue
 		}
@@ -122,7 +149,7 @@ func (w *worker) flood(index uint16) (copies int) {
 			copies++
 		}
 	}
-	if f.from.IsPeer() {
+	if apart || f.from.IsPeer() {
 		return copies
 	}
 	for _, p := range f.domain.peers {
@@ -134,9 +161,13 @@ func (w *worker) flood(index uint16) (copies int) {
 
 // floodFar is flood to what leads away from this host: uplinks and peers.
 func (w *worker) floodFar(index uint16) (copies int) {
-	d := w.frame(index).domain
+	f := w.frame(index)
+	d := f.domain
 	for _, p := range d.uplinks {
 		w.emit(index, fib.PortDest(uint16(p.id)))
+	}
+	if d.apart && w.isContainer(f.from) {
+		return len(d.uplinks)
 	}
 	for _, p := range d.peers {
 		w.emit(index, fib.PeerDest(uint16(p.id)))

@@ -181,6 +181,11 @@ func (w *worker) toHop(index uint16, v *vrf, hop fib.NextHop, dst netip.Addr) dr
 		}
 		return reason
 	}
+	if d := t.domain; d != nil && d.apart && d == f.domain && w.isContainer(f.from) { // no way around by the gateway
+		if to := d.fdb.Lookup(t.mac); to == 0 || w.isContainer(to) {
+			return drop.L2Isolated
+		}
+	}
 	if !fits(f, t.mtu) {
 		return w.tooBig(index, v, &t)
 	}

@@ -82,7 +82,8 @@ type domain struct {
 	ports    []*port
 	uplinks  []*port // those of ports that lead to a LAN
 	routers  []*port // those of ports where a multicast router may be (listener.go)
-	isolates bool    // whether a port is isolated
+	apart    bool    // no frame goes from one container of the network to another
+	isolates bool    // whether a port is isolated, or all are apart
 	peers    []*peer // that share it; head-end replication
 	shared   bitset  // the same peers, by number
 

@@ -190,6 +190,8 @@ type DomainConfig struct {
 	Capacity int            // most FDB entries; 0: 65,536
 	Peers    []encap.PeerID // that share the domain; numbers without a peer are passed over
 
+	Apart bool // no frame goes from a container to another one: not to ports but those of uplinks and the host, nor to peers
+
 	VRF      uint32         // key of the vrf that routes for it; 0: bridged only
 	Prefixes []netip.Prefix // of its addresses
 	Gateways []netip.Addr   // the switch's own addresses in it, one of a family at most
@@ -231,14 +233,14 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 	if cfg.Ageing > 0 {
 		d.fdb.SetAgeing(uint32(cfg.Ageing / time.Second))
 	}
-	next.setDomain(&d)
+	next.setDomain(d.withPorts(next))
 	for _, v := range next.vlansOf(id) {
 		c := *v
 		c.inherit(&d)
 		if cfg.Ageing > 0 {
 			c.fdb.SetAgeing(uint32(cfg.Ageing / time.Second))
 		}
-		next.setDomain(&c)
+		next.setDomain(c.withPorts(next))
 	}
 	s.publish(next)
 	s.filterUplinks()
@@ -255,7 +257,7 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 
 // configure sets what may change of a domain.
 func (d *domain) configure(s *snapshot, cfg DomainConfig) {
-	d.mtu, d.vrf, d.prefixes = cfg.MTU, cfg.VRF, cfg.Prefixes
+	d.mtu, d.vrf, d.prefixes, d.apart = cfg.MTU, cfg.VRF, cfg.Prefixes, cfg.Apart
 	d.gw = newGateway(d.key, cfg.Gateways)
 	d.share(s, cfg.Peers)
 }
@@ -423,7 +425,7 @@ func (s *Switch) RemovePort(id PortID) error {
 // withPorts returns a copy of d with the ports that s has for it.
 func (d *domain) withPorts(s *snapshot) *domain {
 	c := *d
-	c.ports, c.uplinks, c.routers, c.isolates, c.attached = nil, nil, nil, false, map[netip.Addr]*port{}
+	c.ports, c.uplinks, c.routers, c.isolates, c.attached = nil, nil, nil, c.apart, map[netip.Addr]*port{}
 	for _, p := range s.ports {
 		if p == nil || !d.has(p) {
 			continue

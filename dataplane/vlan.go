@@ -223,7 +223,7 @@ func (s *snapshot) openVLANs(d *domain, vids []uint16) (*domain, error) {
 
 // inherit takes over what a VLAN has from its network.
 func (d *domain) inherit(network *domain) {
-	d.mtu, d.peers, d.shared = network.mtu, network.peers, network.shared
+	d.mtu, d.peers, d.shared, d.apart = network.mtu, network.peers, network.shared, network.apart
 }
 
 // closeVLANs ends the domains of VLANs that no port names any more.

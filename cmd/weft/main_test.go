@@ -100,12 +100,12 @@ func TestBadArguments(t *testing.T) {
 		{"detach blue x:y", `weft: detach: target "x:y": scheme "x" is not known; want netns:NAME, netns:/path, pid:N or docker:NAME`},
 		{"network add red", "weft: network add: want NAME PREFIX[,PREFIX6][,OPTION=VALUE]..., got 1 argument; see `weft network add --help`"},
 		{"network add red 10.1.0.5/16", `weft: network add: network "red": 10.1.0.5/16 is an address, not a prefix; maybe you meant 10.1.0.0/16`},
-		{"network add red 10.1.0.0/16,foo=1", `weft: network add: network "red": option "foo" is not known; the options are id, gateway, vrf, range, mtu, ageing`},
+		{"network add red 10.1.0.0/16,foo=1", `weft: network add: network "red": option "foo" is not known; the options are id, gateway, vrf, range, mtu, ageing, icc`},
 		{"network add red 10.1.0.0/16,id=1 --id 2", `weft: network add: network "red": option "id" is given twice`},
 		{"network add red 10.1.0.0/16 --id 1 --id 1", `weft: network add: network "red": option "id" is given twice`},
 		{"network add red 10.1.0.0/16 --id 0", `weft: network add: network "red": id 0 is out of range; it goes from 1 to 4294967295`},
 		{"network add red 10.1.0.0/16 --gateway 10.1.0.1,mtu=1400", `weft: network add: network "red": gateway "10.1.0.1,mtu=1400" is not an address; want one of the network's prefix, as in 10.1.0.1`},
-		{"network set blue", `weft: network set: network "blue": nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing`},
+		{"network set blue", `weft: network set: network "blue": nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing, icc`},
 		{"export --routes=", "weft: export: --routes: the path of the file is empty"},
 		{"apply", "weft: apply: name the file with -f FILE; - reads standard input"},
 		{"show --format iproute2", "weft: show: invalid argument \"iproute2\" for \"--format\" flag: it is brctl or ovs; see `weft show --help`"},
@@ -188,7 +188,7 @@ func TestFailures(t *testing.T) {
 		{[]string{"--socket", long, "status"}, "weft: the path of the socket has 108 bytes and the kernel takes at most 107; choose a shorter one with --socket: " + long},
 		{[]string{"run", "--socket", long}, "weft: the path of the socket has 108 bytes and the kernel takes at most 107; choose a shorter one with --socket: " + long},
 		{[]string{"run", "--config", dir + "/absent"}, "weft: read config: open " + dir + "/absent: no such file or directory; name a YAML file with --config"},
-		{[]string{"run", "--config", config}, "weft: read config: " + config + `:4: network "blue": field "prefix" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing, expose, publish`},
+		{[]string{"run", "--config", config}, "weft: read config: " + config + `:4: network "blue": field "prefix" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing, icc, expose, publish`},
 		{[]string{"run", "--config", good, "--network", "red=10.2.0.0/16,id=5"}, `weft: network "red": id 5 is that of network "blue" already; choose another`},
 	}
 	t.Setenv("WEFT_SOCKET", socket)

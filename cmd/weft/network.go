@@ -141,6 +141,9 @@ func networkLine(w io.Writer, n spec.NetworkStatus) {
 	if len(n.Gateways) > 0 {
 		line += ", gateway " + join(n.Gateways)
 	}
+	if n.ICC == spec.ICCOff {
+		line += ", icc off"
+	}
 	fmt.Fprintln(w, oneLine(line))
 }
 
@@ -166,6 +169,7 @@ func networkOptions(flags *pflag.FlagSet) {
 	option(flags, "range", "`FROM-TO`: addresses given out where an attach names none")
 	option(flags, "mtu", "`bytes` of IP that a container may send; default from the underlay")
 	option(flags, "ageing", "`seconds` until a silent address is forgotten, 10 to 1000000")
+	option(flags, "icc", "`on` or off: with off its containers reach gateway, host and uplinks, and not one another; default on")
 }
 
 // option adds a flag that stands for an item of an option list. It may be

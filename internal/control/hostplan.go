@@ -165,7 +165,7 @@ func (c *Controller) hostPlan() (p hostnet.Plan, overlaps []string) {
 		c.log.Error("host's routes cannot be read", "err", err)
 	}
 	for _, ep := range places {
-		l := hostnet.Link{Name: ep.IfName, SNAT: !ep.Host.NoSNAT, Addrs: ep.Addresses}
+		l := hostnet.Link{Name: ep.IfName, SNAT: !ep.Host.NoSNAT, Apart: c.networks[ep.Network].ICC == spec.ICCOff, Addrs: ep.Addresses}
 		elsewhere := c.reachedElsewhere(c.desired, ep)
 		for _, p := range c.networks[ep.Network].Prefixes { // commands are refused; file and flags may say so
 			if q, other, ok := elsewhere.overlap(p); ok {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -179,6 +180,6 @@ func (c *Controller) Networks() []spec.NetworkStatus {
 func (c *Controller) networkStatus(n *network) spec.NetworkStatus {
 	return spec.NetworkStatus{
 		Name: n.Name, ID: n.ID, VRF: n.VRF, Prefixes: orEmpty(n.Prefixes), Gateways: orEmpty(n.Gateways),
-		MTU: c.mtu(n), Ageing: n.Ageing, Range: n.Range.String(), Origin: n.origin,
+		MTU: c.mtu(n), Ageing: n.Ageing, Range: n.Range.String(), ICC: cmp.Or(n.ICC, "on"), Origin: n.origin,
 	}
 }

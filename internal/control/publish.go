@@ -8,6 +8,7 @@ import (
 
 	"weft/dataplane"
 	"weft/fib"
+	"weft/internal/spec"
 )
 
 // publish brings the switch in line with networks, peers and routes. It sends
@@ -89,7 +90,7 @@ func (c *Controller) publishPeers() error {
 func (c *Controller) domainConfig(n *network, largest int) dataplane.DomainConfig {
 	cfg := dataplane.DomainConfig{
 		Key: n.ID, MTU: max(c.mtu(n), largest), Ageing: time.Duration(n.Ageing) * time.Second,
-		Prefixes: n.Prefixes, Gateways: n.Gateways,
+		Prefixes: n.Prefixes, Gateways: n.Gateways, Apart: n.ICC == spec.ICCOff,
 	}
 	if _, key, ok := vrfOf(n.Network); ok && len(n.Gateways) > 0 {
 		cfg.VRF = key

@@ -17,6 +17,7 @@ type Plan struct {
 type Link struct {
 	Name   string
 	SNAT   bool           // what leaves the host gets the host's address, and nothing comes in but answers and published ports
+	Apart  bool           // no packet goes back to where it came from, but to published ports
 	Addrs  []netip.Prefix // of the TAP
 	Routes []Via          // to other prefixes of the vrf
 }

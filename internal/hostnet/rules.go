@@ -27,7 +27,8 @@ import (
 //	chain forward { type filter hook forward priority filter
 //	    meta nfproto ipv4 iifname @opened4 oifname @opened4 drop           (1)
 //	    oifname "weft-blue" iifname != "weft-blue"
-//	        ct state & (established | related) == 0 ct status & dnat == 0 drop }   (2)
+//	        ct state & (established | related) == 0 ct status & dnat == 0 drop     (2)
+//	    oifname "weft-blue" iifname "weft-blue" (the same) drop }                 (5)
 //	chain postrouting { type nat hook postrouting priority srcnat
 //	    iifname "weft-blue" oifname "weft-blue" masquerade                (3)
 //	    iifname "weft-blue" oifname != @exposed masquerade }              (4)
@@ -39,7 +40,8 @@ import (
 // forwarded, as before. (2) Behind SNAT only answers and published ports come in
 // from elsewhere; without it other exposed networks are kept out, since networks
 // are isolated. (3) A container that uses a published port of its own network,
-// even its own, gets the answer through the host too. (4) SNAT.
+// even its own, gets the answer through the host too. (4) SNAT. (5) Where the
+// containers of a network do not reach one another (icc=off), not by the host either.
 
 const tableName = "weft"
 
@@ -225,6 +227,9 @@ func (h *Host) addChains(c *nftables.Conn, t *nftables.Table, p Plan) {
 	names := p.linkNames()
 	exposed := nameSet(c, t, "exposed", names)
 	for _, l := range p.Links {
+		if l.Apart {
+			add(fwd, "containers are apart", name(expr.MetaKeyOIFNAME, expr.CmpOpEq, l.Name), name(expr.MetaKeyIIFNAME, expr.CmpOpEq, l.Name), unasked(), verdict(expr.VerdictDrop))
+		}
 		if l.SNAT {
 			add(fwd, "answers and published ports only", name(expr.MetaKeyOIFNAME, expr.CmpOpEq, l.Name), name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, l.Name), unasked(), verdict(expr.VerdictDrop))
 			continue

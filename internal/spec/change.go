@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-var changeOptions = []string{"gateway", "vrf", "range", "mtu", "ageing"}
+var changeOptions = []string{"gateway", "vrf", "range", "mtu", "ageing", "icc"}
 
 // ChangeFrom makes a change of the items of an option list: prefixes, and
 // KEY=VALUE, where none takes a gateway, vrf or range away, and 0 puts mtu or
@@ -69,6 +69,8 @@ func (ch *NetworkChange) set(key, value string) error {
 		ch.MTU = &n.MTU
 	case "ageing":
 		ch.Ageing = &n.Ageing
+	case "icc":
+		ch.ICC = &n.ICC
 	case "id":
 		return errors.New("the id of a network cannot change; remove the network and add it again")
 	default:
@@ -114,6 +116,9 @@ func (n Network) With(ch NetworkChange) Network {
 	}
 	if ch.Ageing != nil {
 		n.Ageing = *ch.Ageing
+	}
+	if ch.ICC != nil {
+		n.ICC = *ch.ICC
 	}
 	if len(n.Gateways) == 0 {
 		n.Gateways = nil

@@ -141,7 +141,7 @@ func TestParseConfigRefuses(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"unknown field", "name: a\nnetwork: []\n", `f:2: field "network" is not known; the fields are name, local, state-dir, log-level, accel, networks, peers, routes, uplinks`},
 		{"unknown field of a network", "networks:\n- name: a\n  prefixes: 10.0.0.0/8\n  vlan: 3\n",
-			`f:4: network "a": field "vlan" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing, expose, publish`},
+			`f:4: network "a": field "vlan" is not known; the fields are name, prefixes, id, gateway, vrf, range, mtu, ageing, icc, expose, publish`},
 		{"unknown field of a peer", "peers:\n- name: a\n  address: 10.0.0.1\n  keyless: true\n", `f:4: peer "a": field "keyless" is not known; the fields are name, address, networks, key, csum, seq, encap`},
 		{"repeated field", "name: a\nlocal: 10.0.0.1\nname: b\n", `f:3: field "name" stands on line 1 already`},
 		{"repeated field of a network", "networks:\n- name: a\n  mtu: 1400\n  mtu: 1400\n", `f:4: network "a": field "mtu" stands on line 3 already`},
@@ -166,7 +166,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"mapping for a scalar", "name: {a: b}\n", `f:1: name: want a single value here`},
 		{"scalar for a list", "networks: blue\n", `f:1: want a list here, each item behind a '-'`},
 		{"mapping for a list", "peers: {a: 10.0.0.1}\n", `f:1: want a list here, each item behind a '-'`},
-		{"scalar for a mapping", "networks:\n- blue=10.0.0.0/8\n", `f:2: network "": network is a mapping of fields; they are name, prefixes, id, gateway, vrf, range, mtu, ageing, expose, publish`},
+		{"scalar for a mapping", "networks:\n- blue=10.0.0.0/8\n", `f:2: network "": network is a mapping of fields; they are name, prefixes, id, gateway, vrf, range, mtu, ageing, icc, expose, publish`},
 		{"list at the top", "- a\n", `f:1: the configuration is a mapping of fields; they are name, local, state-dir, log-level, accel, networks, peers, routes, uplinks`},
 		{"null in a list", "local: [10.0.0.1, ~]\n", `f:1: local: want a single value here`},
 		{"two documents", "name: a\n---\nname: b\n", `f:2: a second document starts; a configuration is one document`},

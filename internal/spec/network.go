@@ -19,7 +19,7 @@ const (
 	idMax     = 1<<32 - 1
 )
 
-var networkOptions = []string{"id", "gateway", "vrf", "range", "mtu", "ageing"}
+var networkOptions = []string{"id", "gateway", "vrf", "range", "mtu", "ageing", "icc"}
 
 // ParseNetwork reads the value of --network:
 // NAME=PREFIX[,PREFIX6][,id=N][,gateway=ADDR]...[,vrf=NAME][,range=A-B][,mtu=N][,ageing=SECONDS].
@@ -86,6 +86,8 @@ func (n *Network) set(key, value string) (err error) {
 		n.MTU, err = ParseMTU(value)
 	case "ageing":
 		n.Ageing, err = parseAgeing(value)
+	case "icc":
+		n.ICC, err = parseICC(value)
 	default:
 		err = &keyError{key, networkOptions}
 	}
@@ -130,6 +132,20 @@ func ParseMTU(s string) (int, error) {
 	return int(v), err
 }
 
+// ICCOff is the value of Network.ICC with which containers do not reach one another.
+const ICCOff = "off"
+
+// parseICC reads on, which is the default and empty, or off.
+func parseICC(s string) (string, error) {
+	switch s {
+	case "on":
+		return "", nil
+	case ICCOff:
+		return s, nil
+	}
+	return "", fmt.Errorf("icc %q: want on or off", s)
+}
+
 func parseAgeing(s string) (int, error) {
 	v, err := parseNumber("ageing", s, AgeingMin, AgeingMax)
 	return int(v), err
@@ -165,6 +181,9 @@ func (n *Network) validate() error {
 	}
 	if err := n.validateRange(); err != nil {
 		return err
+	}
+	if n.ICC != "" && n.ICC != ICCOff {
+		return fmt.Errorf("icc %q: want off, or nothing", n.ICC)
 	}
 	return n.validateNumbers()
 }
@@ -287,6 +306,9 @@ func (n Network) String() string {
 	}
 	if n.Ageing != 0 {
 		add("ageing", strconv.Itoa(n.Ageing))
+	}
+	if n.ICC != "" {
+		add("icc", n.ICC)
 	}
 	return strings.Join(items, ",")
 }

@@ -75,8 +75,8 @@ func TestParseNetworkRefuses(t *testing.T) {
 		{"n=10.1.0.5/16", `network "n": 10.1.0.5/16 is an address, not a prefix; maybe you meant 10.1.0.0/16`},
 		{"n=10.1.0.0", `network "n": prefix "10.1.0.0": the prefix length is missing; maybe you meant 10.1.0.0/24`},
 		{"n=fd00::", `network "n": prefix "fd00::": the prefix length is missing; maybe you meant fd00::/64`},
-		{"n=10.1.0.0/33", `network "n": "10.1.0.0/33" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing`},
-		{"n=10.1.0.0/16,mtu", `network "n": "mtu" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing`},
+		{"n=10.1.0.0/33", `network "n": "10.1.0.0/33" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing, icc`},
+		{"n=10.1.0.0/16,mtu", `network "n": "mtu" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing, icc`},
 		{"n=0.0.0.0/0", `network "n": prefix 0.0.0.0/0 spans every address there is`},
 		{"n=10.1.0.0/32", `network "n": prefix 10.1.0.0/32 has room for one address only`},
 		{"n=127.0.0.0/8", `network "n": prefix 127.0.0.0/8: 127.0.0.0/8 is loopback`},
@@ -85,8 +85,8 @@ func TestParseNetworkRefuses(t *testing.T) {
 		{"n=::ffff:10.0.0.0/104", `network "n": prefix ::ffff:10.0.0.0/104: ::ffff:10.0.0.0 is IPv4 written as IPv6; maybe you meant 10.0.0.0`},
 		{"n=10.1.0.0/16,10.2.0.0/16", `network "n": prefixes 10.1.0.0/16 and 10.2.0.0/16 are of one family; one IPv4 and one IPv6 prefix can stand`},
 		{"n=10.1.0.0/16,fd00::/64,fd01::/64", `network "n": it has more than one prefix of a family; one IPv4 and one IPv6 prefix can stand`},
-		{"n=10.1.0.0/16,foo=1", `network "n": option "foo" is not known; the options are id, gateway, vrf, range, mtu, ageing`},
-		{"n=10.1.0.0/16,prefixes=10.2.0.0/16", `network "n": option "prefixes" is not known; the options are id, gateway, vrf, range, mtu, ageing`},
+		{"n=10.1.0.0/16,foo=1", `network "n": option "foo" is not known; the options are id, gateway, vrf, range, mtu, ageing, icc`},
+		{"n=10.1.0.0/16,prefixes=10.2.0.0/16", `network "n": option "prefixes" is not known; the options are id, gateway, vrf, range, mtu, ageing, icc`},
 		{"n=10.1.0.0/16,id=1,id=1", `network "n": option "id" is given twice`},
 		{"n=10.1.0.0/16,mtu=1400,mtu=1400", `network "n": option "mtu" is given twice`},
 		{"n=10.1.0.0/16,id=0", `network "n": id 0 is out of range; it goes from 1 to 4294967295`},
@@ -159,6 +159,7 @@ func TestChangeFrom(t *testing.T) {
 	}
 	tests := []struct{ in, want string }{
 		{"mtu=1300", "n=10.0.0.0/8,fd00::/64,id=7,gateway=10.0.0.1,vrf=red,range=10.0.0.5-10.0.0.9,mtu=1300,ageing=60"},
+		{"icc=off", "n=10.0.0.0/8,fd00::/64,id=7,gateway=10.0.0.1,vrf=red,range=10.0.0.5-10.0.0.9,mtu=1400,ageing=60,icc=off"},
 		{"mtu=0 ageing=0", "n=10.0.0.0/8,fd00::/64,id=7,gateway=10.0.0.1,vrf=red,range=10.0.0.5-10.0.0.9"},
 		{"gateway=none vrf=none range=none", "n=10.0.0.0/8,fd00::/64,id=7,mtu=1400,ageing=60"},
 		{"11.0.0.0/8", "n=11.0.0.0/8,id=7,gateway=11.0.0.1,vrf=red,range=11.0.0.5-11.0.0.9,mtu=1400,ageing=60"},
@@ -186,15 +187,15 @@ func TestChangeFrom(t *testing.T) {
 		}
 	}
 	refused := []struct{ in, want string }{
-		{"", "nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing"},
+		{"", "nothing to change; name its prefixes, or options: gateway, vrf, range, mtu, ageing, icc"},
 		{"id=5", "the id of a network cannot change; remove the network and add it again"},
 		{"mtu=1", "mtu 1 is out of range; it goes from 576 to 65521"},
 		{"mtu=1400 mtu=1400", `option "mtu" is given twice`},
-		{"mtu", `"mtu" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing`},
-		{"foo=1", `option "foo" is not known; the options are gateway, vrf, range, mtu, ageing`},
+		{"mtu", `"mtu" is neither a prefix, as in 10.1.0.0/16, nor an option; the options are id, gateway, vrf, range, mtu, ageing, icc`},
+		{"foo=1", `option "foo" is not known; the options are gateway, vrf, range, mtu, ageing, icc`},
 		{"gateway=none gateway=10.0.0.1", "gateway none goes with no other gateway"},
 		{"gateway=10.0.0.1 gateway=none", "gateway none goes with no other gateway"},
-		{"prefixes=10.0.0.0/8", `option "prefixes" is not known; the options are gateway, vrf, range, mtu, ageing`},
+		{"prefixes=10.0.0.0/8", `option "prefixes" is not known; the options are gateway, vrf, range, mtu, ageing, icc`},
 		{"range=1", `range "1": want FROM-TO, as in 10.1.0.10-10.1.0.99`},
 	}
 	for _, tt := range refused {

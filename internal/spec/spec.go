@@ -23,6 +23,7 @@ type Network struct {
 	Range    Range          `json:"range,omitzero" yaml:"range,omitempty"`            // of addresses given out; zero: the whole prefix
 	MTU      int            `json:"mtu,omitempty" yaml:"mtu,omitempty"`               // L3; 0: from the underlay
 	Ageing   int            `json:"ageing,omitempty" yaml:"ageing,omitempty"`         // seconds; 0: 300
+	ICC      string         `json:"icc,omitempty" yaml:"icc,omitempty"`               // ICCOff: its containers do not reach one another; empty: they do
 	Line     int            `json:"-" yaml:"-"`                                       // in the file that declares it; 0: from elsewhere
 }
 
@@ -37,6 +38,7 @@ type NetworkChange struct {
 	Range    *Range          `json:"range,omitempty"`
 	MTU      *int            `json:"mtu,omitempty"`
 	Ageing   *int            `json:"ageing,omitempty"`
+	ICC      *string         `json:"icc,omitempty"`
 }
 
 // Peer is a remote switch as the user asks for it. Its YAML is made by MarshalYAML.
@@ -134,6 +136,7 @@ type NetworkStatus struct {
 	Gateways []netip.Addr   `json:"gateways"`
 	MTU      int            `json:"mtu"`
 	Ageing   int            `json:"ageing"`
+	ICC      string         `json:"icc"` // on or off
 	Range    string         `json:"range,omitempty"`
 	Origin   string         `json:"origin"` // declared or api
 }

@@ -19,7 +19,7 @@ import (
 
 var (
 	configFields  = []string{"name", "local", "state-dir", "log-level", "accel", "networks", "peers", "routes", "uplinks"}
-	networkFields = []string{"name", "prefixes", "id", "gateway", "vrf", "range", "mtu", "ageing"}
+	networkFields = []string{"name", "prefixes", "id", "gateway", "vrf", "range", "mtu", "ageing", "icc"}
 	peerFields    = []string{"name", "address", "networks", "key", "csum", "seq", "encap"}
 	routeFields   = []string{"prefix", "via", "vrf"}
 )
