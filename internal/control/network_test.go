@@ -16,7 +16,7 @@ func TestAddNetwork(t *testing.T) {
 	got, err := c.AddNetwork(mustNetwork(t, "blue=10.32.0.0/24,gateway=10.32.0.1"))
 	want := spec.NetworkStatus{
 		Name: "blue", ID: 0x164776, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/24")},
-		Gateways: []netip.Addr{netip.MustParseAddr("10.32.0.1")}, MTU: 1450, Ageing: 300, Origin: "api",
+		Gateways: []netip.Addr{netip.MustParseAddr("10.32.0.1")}, MTU: 1450, Ageing: 300, ICC: "on", Origin: "api",
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v, %v; want %+v", got, err, want)
