@@ -368,3 +368,60 @@ func TestUplinkCable(t *testing.T) {
 	s.h2.Weft("uplink rm lan cable")
 	once("by the tunnel again")
 }
+
+// The same LAN by one uplink without a VLAN, which is a trunk: access ports of one
+// network are in the VLANs of the machines, and a plain port is with the host's
+// own address in the untagged one.
+func TestTrunkInOneNetwork(t *testing.T) {
+	o := newOffice(t)
+	o.dhcp(t)
+	for i, h := range []*Host{o.h1, o.h2} {
+		h.Weft("network add all 10.0.0.0/8")
+		h.Weft("uplink add all eth0")
+		for _, vlan := range officeVLANs {
+			access := fmt.Sprintf(" --vlan %d", vlan)
+			if vlan == native {
+				access = ""
+			}
+			c := o.container(t, fmt.Sprintf("c%d-%d", vlan, i), vlan, fmt.Sprintf("10.%d.0.%d", vlan, 11+i), false)
+			if i == 1 {
+				h.Weft("attach all " + c.target() + " 0/0" + access)
+				lease(t, c)
+				continue
+			}
+			if a := h.CLI(fmt.Sprintf("attach all %s 10.%d.0.32/24%s", c.target(), vlan, access)); a.code != 1 || !strings.Contains(a.err, "is in use by "+linkMAC(t, o.m[vlan][1], "eth0")) {
+				t.Errorf("the address of a machine in VLAN %d: exit %d: %s", vlan, a.code, a.err)
+			}
+			h.Weft(fmt.Sprintf("attach all %s %s/24%s", c.target(), c.Addr, access))
+		}
+	}
+	o.meetAll(t, func(c *Container) *Container { return c })
+	for i, h := range []*Host{o.h1, o.h2} {
+		host := &Container{NS: h.NS, t: t, Addr: netip.MustParseAddr(fmt.Sprintf("10.30.0.%d", i+1))}
+		for _, c := range o.c[native] {
+			meet(t, host, c)
+			meet(t, c, host)
+		}
+	}
+	for _, vlan := range officeVLANs {
+		move(t, o.c[vlan][0], o.c[vlan][1], o.c[vlan][1].Addr, 2<<20)
+		move(t, o.m[vlan][1], o.c[vlan][0], o.c[vlan][0].Addr, 2<<20)
+	}
+	o.wantApart(t)
+	for _, h := range []*Host{o.h1, o.h2} {
+		h.settled()
+		h.wantBalanced()
+		if out := h.CLI("status --check"); out.code != 0 {
+			t.Errorf("%s: %s", h.Name(), out.err)
+		}
+	}
+}
+
+func linkMAC(t *testing.T, c *Container, ifname string) string {
+	t.Helper()
+	ifi, err := c.Interface(ifname)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ifi.HardwareAddr.String()
+}
