@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ type LinkState struct {
 }
 
 // LookupLink returns a link that can be an Uplink: an Ethernet one, not the
-// loopback. Errors wrap ErrNoLink where there is none of that name.
+// loopback and none of weft's. Errors wrap ErrNoLink where there is none of that name.
 func LookupLink(name string) (LinkState, error) {
 	link, err := netlink.LinkByName(name)
 	if isNoLink(err) {
@@ -40,6 +41,8 @@ func LookupLink(name string) (LinkState, error) {
 	switch {
 	case a.RawFlags&unix.IFF_LOOPBACK != 0:
 		return LinkState{}, fmt.Errorf("link %s is the loopback, which leads to no other machine: choose another", name)
+	case isOwn(link):
+		return LinkState{}, fmt.Errorf("link %s is weft's own: choose one that leads to other machines", name)
 	case a.EncapType != "ether" || len(a.HardwareAddr) != 6:
 		return LinkState{}, fmt.Errorf("link %s carries no Ethernet (%s): choose another", name, a.EncapType)
 	}
@@ -48,6 +51,16 @@ func LookupLink(name string) (LinkState, error) {
 		Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}, nil
 }
+
+// isOwn reports whether a link of the host is one that weft makes there: an egress
+// TAP or an exposed network, weft-NAME, or the host side of an uplink.
+func isOwn(link netlink.Link) bool {
+	name := link.Attrs().Name
+	return link.Type() == "tuntap" && (strings.HasPrefix(name, "weft-") || strings.HasPrefix(name, hostSidePrefix))
+}
+
+// hostSidePrefix begins the name of the TAP of an uplink.
+const hostSidePrefix = "weftup-"
 
 // OpenUplink attaches the link name of the calling thread's namespace, which s
 // is the state of. With vlan, 1 to 4094, the Uplink is that VLAN of the link;
@@ -83,13 +96,13 @@ func openUplink(name string, s LinkState, vlan int) (*Uplink, error) {
 
 // hostSideName returns the name of the TAP of an uplink, for `ip link`.
 func hostSideName(link string, vlan int) string {
-	name := "weftup-" + link
+	name := hostSidePrefix + link
 	if vlan != 0 {
 		name = fmt.Sprintf("%s.%d", name, vlan)
 	}
 	if len(name) > maxIfName {
 		sum := sha256.Sum256([]byte(name))
-		name = "weftup-" + hex.EncodeToString(sum[:3])
+		name = hostSidePrefix + hex.EncodeToString(sum[:3])
 	}
 	return name
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -249,6 +250,25 @@ func TestLookupLinkNetns(t *testing.T) {
 		s, err := LookupLink("eth0")
 		if err != nil || s.MAC != n.hostMAC || s.MTU != 1500 || !s.Up || !s.Carrier {
 			t.Errorf("eth0: %+v, %v", s, err)
+		}
+		own, err := OpenUplink("eth0", s, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer own.Close()
+		here, err := OpenNamespace("/proc/thread-self/ns/net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		exposed, err := Create(here, Config{IfName: "weft-apps", MAC: containerMAC, MTU: 1500}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer exposed.Remove()
+		for _, name := range []string{"weftup-eth0", "weft-apps"} {
+			if _, err := LookupLink(name); err == nil || !strings.Contains(err.Error(), "weft's own") {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 		for _, name := range []string{"lo", "nosuch"} {
 			if _, err := LookupLink(name); err == nil {

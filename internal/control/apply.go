@@ -57,8 +57,9 @@ type applying struct {
 	cfg    spec.Config
 	found  map[string]foundContainer // what Docker said, by target
 	t      *transition
-	stands map[string]*endpoint  // endpoints as they shall be, by network and target's key
-	up     map[uplinkKey]*uplink // uplinks as they shall be
+	stands map[string]*endpoint        // endpoints as they shall be, by network and target's key
+	up     map[uplinkKey]*uplink       // uplinks as they shall be
+	links  map[uplinkKey]tap.LinkState // of those that are new
 }
 
 // at puts the place in the file before an error.
@@ -66,7 +67,7 @@ func (p *applying) at(line int, err error) error { return p.cfg.At(line, p.cfg.F
 
 func (p *applying) plan() error {
 	p.t.desired = desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: newRouteTable()}
-	for _, step := range []func() error{p.networks, p.peers, p.routes, p.checkKept, p.ports, p.planUplinks, p.entries} {
+	for _, step := range []func() error{p.networks, p.peers, p.routes, p.checkKept, p.planUplinks, p.ports, p.checkUplinks, p.entries} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -360,7 +361,7 @@ func (p *applying) portsOf(n *network, list []*wanted) error {
 			return list[i].name()
 		}
 	}
-	if i, err := allot(n, all, names); err != nil {
+	if i, err := p.c.allotUnheld(n, p.lansOf(n.Name), all, names); err != nil {
 		return p.at(list[min(max(i, 0), len(list)-1)].Line, err)
 	}
 	macs := map[header.MAC]string{}

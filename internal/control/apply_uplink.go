@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"weft/internal/spec"
+	"weft/tap"
 )
 
 // planUplinks plans the uplinks: which there shall be, and that their links exist.
 func (p *applying) planUplinks() error {
-	p.up = map[uplinkKey]*uplink{}
+	p.up, p.links = map[uplinkKey]*uplink{}, map[uplinkKey]tap.LinkState{}
 	for key, u := range p.c.uplinks {
 		if u.origin == declared {
 			p.up[key] = u
@@ -21,12 +22,45 @@ func (p *applying) planUplinks() error {
 			return p.at(u.Line, fmt.Errorf("uplink %q: %w", u.Device, err))
 		}
 	}
-	for _, u := range p.up { // those that are declared elsewhere
+	return nil
+}
+
+// checkUplinks refuses uplinks that do not go with the ports.
+func (p *applying) checkUplinks() error {
+	lines := map[uplinkKey]int{} // of those that are declared elsewhere: none
+	for _, u := range p.cfg.Uplinks {
+		lines[uplinkKey{u.Network, u.Device}] = u.Line
+	}
+	for _, u := range p.up {
 		if err := p.checkVLANs(u.Uplink); err != nil {
-			return p.at(0, err)
+			return p.at(lines[u.key()], fmt.Errorf("uplink %q: %w", u.Device, err))
+		}
+		for _, ep := range p.stands {
+			if ep.Network == u.Network && ep.MAC != 0 && ep.MAC == p.links[u.key()].MAC {
+				return p.at(lines[u.key()], fmt.Errorf("uplink %q: the link has the MAC %s of port %s: give that another", u.Device, ep.MAC, ep.Target))
+			}
 		}
 	}
 	return nil
+}
+
+// lansOf returns what lies behind the uplinks that a network shall have, as far as
+// their links are up. Who brings back what was before asks nobody.
+func (p *applying) lansOf(network string) (list []lan) {
+	if p.c.beforeApply != "" {
+		return nil
+	}
+	for _, u := range p.up {
+		if u.Network != network {
+			continue
+		}
+		if s, isNew := p.links[u.key()]; isNew && s.Up {
+			list = append(list, lan{device: u.Device, state: s, vlan: u.VLAN, isNew: true})
+		} else if u.link != nil {
+			list = append(list, lan{device: u.Device, state: u.state, vlan: u.VLAN})
+		}
+	}
+	return list
 }
 
 // checkVLANs refuses an uplink that is one VLAN where a port of the network has VLANs.
@@ -46,9 +80,6 @@ func (p *applying) planUplink(u spec.Uplink) error {
 	if p.t.desired.networks[u.Network] == nil {
 		return fmt.Errorf("network %q does not exist: add it under networks", u.Network)
 	}
-	if err := p.checkVLANs(u); err != nil {
-		return err
-	}
 	want := &uplink{Uplink: u, origin: byAPI, since: time.Now()}
 	want.Line = 0
 	switch was := p.c.uplinks[want.key()]; {
@@ -67,12 +98,7 @@ func (p *applying) planUplink(u spec.Uplink) error {
 	if err != nil {
 		return err
 	}
-	for _, ep := range p.stands {
-		if ep.Network == u.Network && ep.MAC == s.MAC {
-			return fmt.Errorf("link %s has the MAC %s of port %s: give that another", u.Device, s.MAC, ep.Target)
-		}
-	}
-	p.up[want.key()] = want
+	p.up[want.key()], p.links[want.key()] = want, s
 	return nil
 }
 

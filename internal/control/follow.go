@@ -36,7 +36,7 @@ func (c *Controller) follow(was spec.Network, next *network, in desired, mtu boo
 			return nil, fmt.Errorf("network %q: port %s has %v alone and would be left without an address: detach it, or keep that prefix", next.Name, names[ep], ep.Addresses)
 		}
 	}
-	if _, err := allot(next, places, func(i int) string { return "port " + names[eps[i]] }); err != nil {
+	if _, err := c.allotUnheld(next, c.lansOf(next.Name), places, func(i int) string { return "port " + names[eps[i]] }); err != nil {
 		return nil, err
 	}
 	list := make([]alteration, len(eps))
@@ -111,13 +111,10 @@ func moved(was spec.Network, next *network, rec endpointRecord) *place {
 	return pl
 }
 
-// allot gives every place its addresses: what it has for sure first, then the
-// next free ones. name names a place in errors, i is the place that one is about.
-func allot(n *network, places []*place, name func(i int) string) (i int, err error) {
-	pools, err := emptyPools(n)
-	if err != nil {
-		return 0, err
-	}
+// allot gives every place its addresses: what it has for sure first, then the next
+// free ones of pools, those of held left out. name names a place in errors, i is the
+// place that one is about.
+func allot(n *network, pools []*ipam.Pool, held map[inVLANOf]string, places []*place, name func(i int) string) (i int, err error) {
 	for i, pl := range places {
 		for _, p := range pl.addrs {
 			for _, pool := range pools {
@@ -128,6 +125,11 @@ func allot(n *network, places []*place, name func(i int) string) (i int, err err
 					return i, fmt.Errorf("network %q: %s cannot have it: %w: detach one of them, or choose another address", n.Name, name(i), err)
 				}
 			}
+		}
+	}
+	for at, by := range held {
+		for _, pool := range pools {
+			_ = pool.Claim(at.addr, by) // a place may have it in another VLAN
 		}
 	}
 	for i, pl := range places {

@@ -165,6 +165,9 @@ func (c *Controller) AddUplink(u spec.Uplink) (spec.UplinkStatus, error) {
 	if err := c.checkLinkMAC(n, add); err != nil {
 		return spec.UplinkStatus{}, err
 	}
+	if err := c.checkJoined(n, add); err != nil {
+		return spec.UplinkStatus{}, Cured(fmt.Errorf("add uplink %s to network %q: %w", u.Device, u.Network, err))
+	}
 	undo := func() { delete(c.uplinks, add.key()) }
 	if err := c.commit(func() { c.uplinks[add.key()] = add }, undo); err != nil {
 		return spec.UplinkStatus{}, fmt.Errorf("add uplink %s to network %q: %w", u.Device, u.Network, err)
@@ -181,8 +184,12 @@ func (c *Controller) AddUplink(u spec.Uplink) (spec.UplinkStatus, error) {
 	return c.uplinkStatus(add), nil
 }
 
-// checkLinkMAC refuses a link whose address a container of the network has.
+// checkLinkMAC refuses a link whose address a container of the network has, or
+// another link that the network is joined to.
 func (c *Controller) checkLinkMAC(n *network, u *uplink) error {
+	if o := c.hasLinkMAC(n.Name, u.state.MAC); o != nil {
+		return fmt.Errorf("link %s has the MAC %s of link %s, which network %q has as uplink: give one of them another, or remove that uplink", u.Device, u.state.MAC, o.Device, n.Name)
+	}
 	for _, ep := range c.endpointsOf(n.Name) {
 		if ep.MAC == u.state.MAC {
 			return fmt.Errorf("link %s has the MAC %s of port %s in network %q: attach that with another", u.Device, ep.MAC, c.portName(ep), n.Name)

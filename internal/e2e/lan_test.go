@@ -131,6 +131,31 @@ func TestUplinkAddressInUse(t *testing.T) {
 	}
 	// What is attached already is not asked for.
 	s.h1.Weft("attach lan " + s.c1.target() + " 10.1.0.11/24")
+	// Other commands that give addresses ask too.
+	file := filepath.Join(t.TempDir(), "host.yaml")
+	exported := s.h1.Weft("export")
+	for addr, holder := range map[string]string{"10.1.0.31": mac(s.machines[0].NS, "eth0"), "10.1.0.1": "this host itself"} {
+		if err := os.WriteFile(file, []byte(strings.Replace(exported, "10.1.0.11/24", addr+"/24", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if a := s.h1.CLI("apply -f " + file); a.code != 1 || !strings.Contains(a.err, addr+" is in use by "+holder) {
+			t.Errorf("apply with %s: exit %d: %s", addr, a.code, a.err)
+		}
+	}
+	if err := s.machines[2].Do(func() error { return exec.Command("ip", "address", "add", "10.9.0.11/24", "dev", "eth0").Run() }); err != nil {
+		t.Fatal(err)
+	}
+	other := newContainer(t, s.l, "c4", "10.9.0.11")
+	s.h1.Weft("network add other 10.9.0.0/24")
+	s.h1.attach("other", other)
+	s.h1.Weft("uplink rm lan eth0")
+	if a := s.h1.CLI("uplink add other eth0"); a.code != 1 || !strings.Contains(a.err, "10.9.0.11, which is in use by "+mac(s.machines[2].NS, "eth0")) {
+		t.Errorf("uplink add with an address of the LAN: exit %d: %s", a.code, a.err)
+	}
+	s.h1.Weft("uplink add lan eth0")
+	if out := s.h1.Weft("export"); !strings.Contains(out, "10.1.0.11/24") || strings.Contains(out, "10.1.0.31") {
+		t.Errorf("what was refused is done:\n%s", out)
+	}
 }
 
 // An SSH session and a stream to the host live on while its network card becomes
