@@ -15,7 +15,7 @@ import (
 //
 //	attached port              its MAC and its addresses, no DHCP server, no router (internal/policy)
 //	port of the host           the same, and IP from addresses outside of the vrf, which it routes in
-//	port without addresses     its MAC; any address that is attached to no other port
+//	port without addresses     its MAC; any address that is attached to no other port, nor reserved
 //	port that may spoof, peer  anything
 //
 // and nobody the gateway or this host. DHCP servers and routers are for ports
@@ -82,7 +82,7 @@ func (w *worker) guardOpen(p *port, f *frame, eth header.Ethernet) drop.Reason {
 	if d.gw.has(source) || d.gw.has(target) {
 		return drop.L2Spoof
 	}
-	if d.isOthers(source, p) || d.isOthers(target, p) {
+	if d.isOthers(source, p) || d.isOthers(target, p) || d.reserved[source] || d.reserved[target] {
 		return drop.L2Spoof
 	}
 	return drop.None

@@ -125,6 +125,7 @@ func TestGatewayIsNobodysElse(t *testing.T) {
 	if err := r.SetDomain(r.d2, DomainConfig{
 		MTU: 1450, VRF: testVRF, Peers: []PeerID{1}, Gateways: addrs("10.2.0.1", "fd00:2::1"),
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/24"), netip.MustParsePrefix("fd00:2::/64")},
+		Reserved: addrs("10.2.0.16", "fd00:2::16"),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,13 @@ func TestGatewayIsNobodysElse(t *testing.T) {
 	r.b.wantNone(t)
 	before := r.PortStats(open.id).Drops[drop.L2Spoof]
 	open.Send(offload.Header{}, arpFrame(1, header.Broadcast, open.mac, open.mac, "10.2.0.2", "10.2.0.2")) // attached to b
-	wantDrops(t, r.Switch, open.id, drop.L2Spoof, before+1)
+	for _, f := range [][]byte{
+		arpFrame(2, r.b.mac, open.mac, open.mac, "10.2.0.16", "10.2.0.2"), advert(open.mac, "fd00:2::16"),
+		between(r.b.mac, open.mac, packet4("10.2.0.16", "10.2.0.2", 64, 17, body)), between(r.b.mac, open.mac, packet6("fd00:2::16", "fd00:2::2", 64, 17, body)),
+	} {
+		open.Send(offload.Header{}, f) // for one that is reserved
+	}
+	wantDrops(t, r.Switch, open.id, drop.L2Spoof, before+5)
 	open.Send(offload.Header{}, arpFrame(1, header.Broadcast, open.mac, open.mac, "10.2.0.66", "10.2.0.66"))
 	_, got := r.b.Recv(patience)
 	if header.Ethernet(got).Src() != open.mac {

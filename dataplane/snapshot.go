@@ -91,6 +91,7 @@ type domain struct {
 	prefixes []netip.Prefix
 	gw       *gateway // nil: none
 	attached map[netip.Addr]*port
+	reserved map[netip.Addr]bool // no port without addresses may speak for one
 	neigh    *neighbours
 	defence  *defence
 }

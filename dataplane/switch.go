@@ -194,6 +194,7 @@ type DomainConfig struct {
 
 	VRF      uint32         // key of the vrf that routes for it; 0: bridged only
 	Prefixes []netip.Prefix // of its addresses
+	Reserved []netip.Addr   // of somebody behind an uplink, who is no port: ports without addresses may not speak for them
 	Gateways []netip.Addr   // the switch's own addresses in it, one of a family at most
 }
 
@@ -259,6 +260,10 @@ func (s *Switch) SetDomain(id DomainID, cfg DomainConfig) error {
 func (d *domain) configure(s *snapshot, cfg DomainConfig) {
 	d.mtu, d.vrf, d.prefixes, d.apart = cfg.MTU, cfg.VRF, cfg.Prefixes, cfg.Apart
 	d.gw = newGateway(d.key, cfg.Gateways)
+	d.reserved = make(map[netip.Addr]bool, len(cfg.Reserved))
+	for _, a := range cfg.Reserved {
+		d.reserved[a] = true
+	}
 	d.share(s, cfg.Peers)
 }
 

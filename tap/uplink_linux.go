@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -50,6 +51,29 @@ func LookupLink(name string) (LinkState, error) {
 		Index: a.Index, MAC: header.MACFrom(a.HardwareAddr), MTU: a.MTU,
 		Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}, nil
+}
+
+// Routers returns the routers behind a link that routes of the host lead to, in
+// whatever table; none where there is no
+// such link.
+func Routers(link string) (list []netip.Addr, err error) {
+	l, err := netlink.LinkByName(link)
+	if isNoLink(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find link %s: %w", link, err)
+	}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC, LinkIndex: l.Attrs().Index}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF)
+	if err != nil {
+		return nil, fmt.Errorf("list routes by link %s: %w", link, err)
+	}
+	for _, r := range routes {
+		if a, ok := netip.AddrFromSlice(r.Gw); ok {
+			list = append(list, a.Unmap())
+		}
+	}
+	return list, nil
 }
 
 // isOwn reports whether a link of the host is one that weft makes there: an egress

@@ -95,6 +95,9 @@ func (c *Controller) domainConfig(n *network, largest int) dataplane.DomainConfi
 	if _, key, ok := vrfOf(n.Network); ok && len(n.Gateways) > 0 {
 		cfg.VRF = key
 	}
+	for _, u := range c.uplinksOf(n.Name) {
+		cfg.Reserved = append(cfg.Reserved, u.reserved...)
+	}
 	for _, name := range sortedKeys(c.peers) {
 		if p := c.peers[name]; p.shares(n.Name, c.networks) && !c.isAlone(n.Name) {
 			cfg.Peers = append(cfg.Peers, p.id)

@@ -30,6 +30,7 @@ type rig struct {
 	dir     string
 	local   netip.Addr
 	addrs   []netip.Addr
+	routers []netip.Addr // behind every link
 	boot    string
 	log     logBuffer
 	onEncap func(*encap.Underlay, *encaptest.Wire)
@@ -146,6 +147,7 @@ func (r *rig) system() system {
 		change:     r.change,
 		mend:       r.mend,
 		link:       r.link,
+		routers:    func(string) ([]netip.Addr, error) { return r.routers, nil },
 		openUplink: r.openUplink,
 		inUse:      r.inUse,
 		watchLinks: func(changed chan<- string, done <-chan struct{}) error { return nil },

@@ -32,6 +32,7 @@ type system struct {
 	mend      func(tap.Config) (found []string, err error) // of a TAP of this host
 
 	link       func(name string) (tap.LinkState, error) // of this host
+	routers    func(link string) ([]netip.Addr, error)  // that this host uses there
 	openUplink func(name string, s tap.LinkState, vlan int) (*tap.Uplink, error)
 	inUse      func(name string, s tap.LinkState, vlan int, from header.MAC, addrs []netip.Addr) (map[netip.Addr]header.MAC, error)
 	watchLinks func(changed chan<- string, done <-chan struct{}) error
@@ -59,6 +60,7 @@ var machine = system{
 	mend:      tap.Mend,
 
 	link:       tap.LookupLink,
+	routers:    tap.Routers,
 	openUplink: tap.OpenUplink,
 	inUse:      tap.InUse,
 	watchLinks: subscribeLinks,

@@ -23,6 +23,8 @@ type uplink struct {
 	spec.Uplink
 	origin string
 
+	reserved []netip.Addr // of this host, and of the routers that it uses on the link; sorted
+
 	link  *tap.Uplink // nil while down
 	port  dataplane.PortID
 	state tap.LinkState // as last seen; zero: never
@@ -263,11 +265,11 @@ func (c *Controller) followUplink(u *uplink) error {
 		}
 		u.state = s
 	})
-	if s.MTU != was.MTU {
+	if c.reserve(u) || s.MTU != was.MTU {
 		if err := c.publish(); err != nil {
-			c.log.Error("network does not follow the MTU of its uplink", "network", u.Network, "device", u.Device, "err", err)
+			c.log.Error("network does not follow its uplink", "network", u.Network, "device", u.Device, "err", err)
 		}
-		if u.link != nil {
+		if u.link != nil && s.MTU != was.MTU {
 			if err := c.sw.SetPort(u.port, nil, s.MTU); err != nil {
 				return err
 			}
@@ -297,6 +299,28 @@ func (c *Controller) mendHostSide(u *uplink) error {
 		return fmt.Errorf("uplink %s does not reach the host: %w", u.Device, err)
 	}
 	return nil
+}
+
+// reserve finds the addresses that no container without addresses may take: those of
+// this host, which share the segment with it, and of its routers there. It reports
+// whether they are others than before; unreadable ones stay as they are.
+func (c *Controller) reserve(u *uplink) bool {
+	own, err := c.sys.addrs()
+	if err != nil {
+		return false
+	}
+	routers, err := c.sys.routers(u.Device)
+	if err != nil {
+		return false
+	}
+	list := append(slices.Clone(own), routers...)
+	slices.SortFunc(list, netip.Addr.Compare)
+	list = slices.Compact(list)
+	if slices.Equal(list, u.reserved) {
+		return false
+	}
+	c.locked(func() { u.reserved = list })
+	return true
 }
 
 // connectUplink gives u a port of the switch.

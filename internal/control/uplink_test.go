@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"weft/internal/drop"
 	"weft/internal/header"
+	"weft/internal/offload"
 	"weft/internal/spec"
 	"weft/tap"
 )
@@ -328,5 +330,46 @@ func TestIsolated(t *testing.T) {
 		}
 		r.close(c)
 		c = r.open("network n=10.1.0.0/24")
+	}
+}
+
+// A container without addresses may not take those of the host, nor of the routers that
+// the host uses on the link; they are followed when they change.
+func TestUplinkReserves(t *testing.T) {
+	r := newRig(t)
+	r.setLink("eth0", aLink(3, 1500))
+	r.container("/run/netns/a")
+	host, router, next := netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.3")
+	r.addrs, r.routers = append(r.addrs, host), []netip.Addr{router}
+	c := r.open("network n=10.1.0.0/24")
+	r.attach(c, spec.Attach{Network: "n", Target: "netns:a", NoAddress: true})
+	claims := func(a netip.Addr) bool { // it may be its own
+		f := r.tap("/run/netns/a", "eth1")
+		id := c.endpointsOf("n")[0].port
+		before := c.sw.PortStats(id)
+		b := make([]byte, header.EthernetLen+header.ARPLen)
+		header.PutEthernet(b, header.Broadcast, f.cfg.MAC, header.TypeARP)
+		header.ARPFields{Op: header.ARPRequest, SenderMAC: f.cfg.MAC, SenderAddr: a, TargetAddr: a}.Put(b[header.EthernetLen:])
+		f.inside.Send(offload.Header{}, b)
+		eventually(t, "the frame is counted", func() bool { return c.sw.PortStats(id).RxFrames > before.RxFrames })
+		return c.sw.PortStats(id).Drops[drop.L2Spoof] == before.Drops[drop.L2Spoof]
+	}
+	if !claims(host) || !claims(router) {
+		t.Error("without an uplink an address of the host is not free")
+	}
+	r.uplink(c, "n=eth0")
+	if claims(host) || claims(router) || !claims(next) {
+		t.Errorf("with an uplink, may be the host %t, the router %t, another %t", claims(host), claims(router), claims(next))
+	}
+	r.routers = []netip.Addr{next}
+	c.look()
+	if !claims(router) || claims(next) {
+		t.Errorf("with another router, may be the former %t, the new one %t", claims(router), claims(next))
+	}
+	if err := c.RemoveUplink("n", "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if !claims(host) || !claims(next) {
+		t.Error("the uplink is gone, and addresses are still reserved")
 	}
 }
