@@ -73,9 +73,13 @@ func readHost(file string, stdin io.Reader) (name, text string, err error) {
 		defer f.Close()
 		from = f
 	}
-	b, err := io.ReadAll(io.LimitReader(from, spec.ConfigMax+1)) // one byte too many is found out by who parses
+	b, err := io.ReadAll(io.LimitReader(from, spec.ConfigMax+1))
 	if err != nil {
 		return "", "", fmt.Errorf("apply: read %s: %w; name a YAML file with -f", name, err)
+	}
+	if len(b) > spec.ConfigMax { // as text it may be too long for the daemon to say so
+		_, err := spec.ParseHost(name, b)
+		return "", "", err
 	}
 	return name, string(b), nil
 }

@@ -108,7 +108,10 @@ func uplinkTable(w io.Writer, us []spec.UplinkStatus) {
 		if u.Transit {
 			transit = "yes"
 		}
-		if u.Up {
+		switch {
+		case u.Up && u.Blocked:
+			link = "blocked"
+		case u.Up:
 			link = "up"
 		}
 		rows = append(rows, []string{u.Network, u.Device, vlan, transit, link, fmt.Sprint(u.MTU), u.Reason})

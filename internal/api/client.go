@@ -269,7 +269,7 @@ func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, r
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreachable(ctx, err)
+		return c.unreachable(ctx, method, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -291,9 +291,11 @@ func refusal(resp *http.Response) error {
 }
 
 // unreachable says why there was no answer, and what to do about it.
-func (c *Client) unreachable(ctx context.Context, err error) error {
+func (c *Client) unreachable(ctx context.Context, method string, err error) error {
 	const cure = "start it with `weft run` or name its socket with --socket"
 	switch {
+	case ctx.Err() != nil && method != http.MethodGet:
+		return fmt.Errorf("wait for the daemon at %s: %w; what it was asked for it finishes all the same: see weft status", c.socket, ctx.Err())
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait for the daemon at %s: %w", c.socket, ctx.Err())
 	case errors.Is(err, os.ErrNotExist):

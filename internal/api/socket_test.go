@@ -193,3 +193,23 @@ func TestClientOfStranger(t *testing.T) {
 	_, err = c.Status(t.Context())
 	wantError(t, err, "the daemon answered 418 I'm a teapot without saying why; is it a weft of the same version?")
 }
+
+// Who does not wait for the end of a change is told that there will be one.
+func TestInterrupted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path) // which never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	c := NewClient(path)
+	const goesOn = "finishes all the same: see weft status"
+	if err := c.Detach(ctx, "blue", "netns:web"); err == nil || !strings.Contains(err.Error(), goesOn) {
+		t.Errorf("a change: %v", err)
+	}
+	if _, err := c.Ports(ctx); err == nil || strings.Contains(err.Error(), goesOn) {
+		t.Errorf("a question: %v", err)
+	}
+}

@@ -393,6 +393,12 @@ func TestPublish(t *testing.T) {
 	if p := r.host.plan.Published; len(p) != 1 || p[0].Target != netip.MustParseAddr("10.1.0.77") {
 		t.Errorf("after attach: %+v", p)
 	}
+	for _, part := range []string{"2222:23", "192.0.2.1:2222:22", "2221-2222:21-22"} {
+		wantError(t, c.Unpublish("blue", "netns:web", part), "goes as a whole: weft unpublish blue netns:web 2222:22/tcp")
+	}
+	if err := c.Unpublish("blue", "netns:web", "2222:22/udp"); err != nil { // which is not published
+		t.Error(err)
+	}
 	if err := c.Unpublish("blue", "netns:web", "2222:22"); err != nil {
 		t.Fatal(err)
 	}

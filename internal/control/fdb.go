@@ -167,7 +167,7 @@ func (c *Controller) staticTo(n *network, mac header.MAC, to string, vlan int) (
 		return s, dest, nil
 	}
 	for u, name := range c.uplinkNames() {
-		if name == to && u.Network == n.Name {
+		if (name == to || u.target() == to) && u.Network == n.Name {
 			s.Target = u.target()
 			if u.link != nil {
 				dest = fib.PortDest(uint16(u.port))

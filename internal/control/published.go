@@ -335,6 +335,11 @@ func (c *Controller) Unpublish(network, targetText, ports string) error {
 			return err
 		}
 		ports = s.Ports()
+		for _, p := range c.published { // one that is named as it is overlaps no other
+			if p.Network == network && p.target.key == t.key && p.Ports() != ports && p.Overlaps(s) {
+				return fmt.Errorf("unpublish %s: published is %s, which goes as a whole: weft unpublish %s %s %s, then publish what shall stay", ports, p.Ports(), p.Network, p.Target, p.Ports())
+			}
+		}
 	}
 	for _, p := range slices.Clone(c.published) {
 		if p.Network != network || p.target.key != t.key || ports != "" && p.Ports() != ports {

@@ -112,10 +112,15 @@ func (c *Controller) Uplinks() []spec.UplinkStatus {
 }
 
 func (c *Controller) uplinkStatus(u *uplink) spec.UplinkStatus {
-	return spec.UplinkStatus{
+	s := spec.UplinkStatus{
 		Network: u.Network, Device: u.Device, VLAN: u.VLAN, Transit: u.Transit, Port: c.uplinkNames()[u],
 		MAC: u.state.MAC, MTU: u.state.MTU, Up: u.link != nil && u.state.Carrier, Reason: u.problem(), Origin: u.origin,
 	}
+	if u.link != nil && c.sw.PortStats(u.port).Blocked {
+		s.Blocked = true
+		s.Reason = cmp.Or(s.Reason, "blocked, since it is part of a loop: weft status says which")
+	}
+	return s
 }
 
 // uplinkPort returns the port of an uplink, as `port ls` shows it.

@@ -67,6 +67,9 @@ func TestUplinkOfController(t *testing.T) {
 	if err := c.AddFDB("n", "02:00:00:00:00:77", "eth0", 0); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.AddFDB("n", "02:00:00:00:00:77", "uplink:eth0", 0); err != nil { // as apply has it
+		t.Error(err)
+	}
 	wantError(t, c.AddFDB("n", "02:aa:00:00:00:03", "eth0", 0), "this host itself")
 	r.close(c)
 	c = r.open("network n=10.1.0.0/24", "peer h2=192.0.2.2")

@@ -306,6 +306,7 @@ func TestApplyMistakes(t *testing.T) {
 		{"apply -f /", 1, "is a directory"},
 		{"apply -f -", 1, "stdin:1: it describes nothing"}, // which is empty here
 		{"apply -f " + a.write("networks:\n- name: a\n  prefixes: [10.0.0.0/8]\n  mtu: 5\n"), 1, `host.yaml:4: network "a": mtu 5 is out of range`},
+		{"apply -f " + a.write(strings.Repeat("\x00", 2<<20)), 1, "host.yaml:1: it has more than 1048576 bytes"},
 		{"export more", 2, "want no argument"},
 	} {
 		if got := a.h.CLI(tt.line); got.code != tt.code || !strings.Contains(got.err, tt.want) {

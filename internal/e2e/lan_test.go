@@ -290,6 +290,11 @@ func TestUplinkLoop(t *testing.T) {
 	wait("a loop", func(e string) bool {
 		return strings.Contains(e, "port eth1") && strings.Contains(e, "joined twice to one LAN") && strings.Contains(e, "weft uplink rm lan eth1")
 	})
+	for line := range strings.Lines(s.h1.Weft("uplink ls")) {
+		if strings.Contains(line, "eth1") && !strings.Contains(line, "blocked, since it is part of a loop") {
+			t.Errorf("uplink ls has the blocked one as %s", line)
+		}
+	}
 	meet(t, s.c1, s.machines[0])
 	meet(t, s.machines[0], s.c1)
 	s.h1.Weft("uplink rm lan eth1")

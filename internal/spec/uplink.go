@@ -32,8 +32,9 @@ type UplinkStatus struct {
 	MAC     header.MAC `json:"mac"`  // of the link, and so of the host; zero while it is gone
 	MTU     int        `json:"mtu"`
 	Up      bool       `json:"up"`
-	Reason  string     `json:"reason"` // why it is not up
-	Origin  string     `json:"origin"` // declared or api
+	Blocked bool       `json:"blocked"` // it is part of a loop
+	Reason  string     `json:"reason"`  // why it is not up, or blocked
+	Origin  string     `json:"origin"`  // declared or api
 }
 
 var (
