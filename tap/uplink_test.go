@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -274,6 +275,34 @@ func TestLookupLinkNetns(t *testing.T) {
 			if _, err := LookupLink(name); err == nil {
 				t.Errorf("%s: no error", name)
 			}
+		}
+		return nil
+	})
+}
+
+// Routers are those of the link's own routes, in every table, of both families.
+func TestRoutersNetns(t *testing.T) {
+	n := newLAN(t)
+	_ = n.host.Do(func() error {
+		for _, args := range []string{
+			"addr add 10.77.0.2/24 dev eth0", "addr add fd77::2/64 dev eth0 nodad", "route add default via 10.77.0.1",
+			"route add 10.78.0.0/16 via 10.77.0.9 table 7", "-6 route add default via fd77::1 dev eth0", "route add 10.79.0.0/16 via 127.0.0.9 dev lo onlink",
+		} {
+			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %s: %v: %s", args, err, out)
+			}
+		}
+		list, err := Routers("eth0")
+		for _, want := range []string{"10.77.0.1", "10.77.0.9", "fd77::1"} {
+			if !slices.Contains(list, netip.MustParseAddr(want)) {
+				t.Errorf("got %v, %v; want %s among them", list, err, want)
+			}
+		}
+		if slices.Contains(list, netip.MustParseAddr("127.0.0.9")) {
+			t.Errorf("got %v, with the router of another link", list)
+		}
+		if list, err := Routers("nosuch"); err != nil || len(list) > 0 {
+			t.Errorf("of no link: %v, %v", list, err)
 		}
 		return nil
 	})

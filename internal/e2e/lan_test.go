@@ -220,6 +220,7 @@ func TestUplinkKeepsSession(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	settled(t, s.h1)
 	hosts := in(t, s.h1.NS, "ip -o addr show dev eth0; ip route; ip neigh show "+m.Addr.String())
 	echoed := make(chan error, 1)
 	go func() { echoed <- echo(ctx, m.NS, 16<<20, "dbclient", "-y", "-y", "-i", key, "root@10.1.0.1", "cat") }() // ends with the data
