@@ -7,6 +7,7 @@ import (
 	"weft/encap"
 	"weft/internal/drop"
 	"weft/internal/header"
+	"weft/internal/offload"
 )
 
 // counter is one counter of a worker, as parameters name it.
@@ -112,9 +113,6 @@ func (w *worker) countWritten(p *port, r drop.Reason, frames, bytes int) {
 // write hands a frame to a port's device.
 func (w *worker) write(f *frame, p *port) drop.Reason {
 	if !fits(f, p.mtu) {
-		if !f.from.IsPeer() || !f.header.IsGSO() {
-			return drop.InnerBig
-		}
 		w.writeMerged() // of the same flow, perhaps: order
 		return w.writeSmaller(f, p)
 	}
@@ -125,17 +123,23 @@ func (w *worker) write(f *frame, p *port) drop.Reason {
 // whose MTU is smaller than the network's. By the latter its segment size was
 // guessed; the port gets a smaller guess.
 func (w *worker) writeSmaller(f *frame, p *port) drop.Reason {
-	h := f.header
-	_, l3 := header.Ethernet(f.bytes()).L3()
-	room := p.mtu - (int(h.HdrLen) - l3)
-	if room < minSegment {
+	h, ok := refit(f, p.mtu)
+	if !ok {
 		return drop.InnerBig
 	}
-	h.GSOSize = uint16(room)
 	h.Put(f.buf)
 	r := p.put(f.buf)
 	f.header.Put(f.buf)
 	return r
+}
+
+// refit returns the header by which a frame that the kernel merged on its way from a
+// peer fits mtu, or false where it must stay as it is (offload.Refit).
+func refit(f *frame, mtu int) (offload.Header, bool) {
+	if !f.from.IsPeer() {
+		return offload.Header{}, false
+	}
+	return offload.Refit(f.header, f.bytes(), mtu)
 }
 
 // written says what became of a frame by what write(2) returned.
@@ -153,10 +157,6 @@ func written(err error) drop.Reason {
 		return drop.TapDown
 	}
 }
-
-// minSegment is the smallest segment that the kernel's TCP would send
-// (TCP_MIN_SND_MSS, linux/tcp.h).
-const minSegment = 48
 
 // toPeers sends the packets of the batch and counts what became of each.
 func (w *worker) toPeers() {

@@ -73,11 +73,11 @@ func (w *worker) forward(index uint16, eth header.Ethernet) drop.Reason {
 			return drop.L2NoPort
 		}
 	} else {
-		// A frame that the kernel merged on its way here is cut to fit (writeSmaller).
-		merged := f.from.IsPeer() && f.header.IsGSO()
-		if mtu := w.mtuAt(v.to, f.domain, eth); !merged && !fits(f, mtu) {
-			if r := w.tellTooBig(f, mtu); r == drop.L3Big {
-				return r
+		if mtu := w.mtuAt(v.to, f.domain, eth); !fits(f, mtu) {
+			if _, ok := refit(f, mtu); !ok { // what can be cut is, at the port (writeSmaller)
+				if r := w.tellTooBig(f, mtu); r == drop.L3Big {
+					return r
+				}
 			}
 		}
 		w.emit(index, v.to)

@@ -187,7 +187,12 @@ func (w *worker) toHop(index uint16, v *vrf, hop fib.NextHop, dst netip.Addr) dr
 		}
 	}
 	if !fits(f, t.mtu) {
-		return w.tooBig(index, v, &t)
+		h, ok := refit(f, t.mtu)
+		if !ok {
+			return w.tooBig(index, v, &t)
+		}
+		f.header = h
+		h.Put(f.buf)
 	}
 	takeHop(f)
 	clampMSS(f, t.mtu)

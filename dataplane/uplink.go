@@ -307,9 +307,6 @@ func (w *worker) learnLink(p *port, f *frame, src, dst header.MAC) drop.Reason {
 // sendUplink sends a frame by an uplink.
 func (w *worker) sendUplink(f *frame, p *port) drop.Reason {
 	if !fits(f, p.mtu) {
-		if !f.from.IsPeer() || !f.header.IsGSO() {
-			return drop.InnerBig
-		}
 		return w.writeSmaller(f, p)
 	}
 	return p.put(f.buf)

@@ -93,12 +93,37 @@ func merged(h Header, frame []byte, p packet, mtu int) (Header, drop.Reason) {
 	if p.proto != header.ProtoTCP || p.end != len(frame) || h.HdrLen > MaxHeaders || size < 1 {
 		return Header{}, drop.InnerBig
 	}
-	h.GSOType, h.GSOSize = GSOTCPv4, uint16(size)
-	if p.v6 {
+	h.GSOSize = uint16(size)
+	return h.typed(p.v6, frame), drop.None
+}
+
+// typed gives the header of a TCP super-frame its type.
+func (h Header) typed(v6 bool, frame []byte) Header {
+	h.GSOType = GSOTCPv4
+	if v6 {
 		h.GSOType = GSOTCPv6
 	}
-	if header.TCP(frame[p.l4:]).Flags()&header.TCPCwr != 0 {
+	if header.TCP(frame[h.CsumStart:]).Flags()&header.TCPCwr != 0 {
 		h.GSOType |= GSOECN
 	}
-	return h, drop.None
+	return h
+}
+
+// Refit returns h, which FromWire returned for frame, with segments that fit mtu,
+// in bytes from L3, where the kernel merged the frame on its way here: then the size of
+// its segments was guessed, or it was taken for one, and mtu is a better guess. It
+// reports false for every other frame, which nobody may cut, and where mtu leaves
+// less than the kernel's TCP would send.
+func Refit(h Header, frame []byte, mtu int) (Header, bool) {
+	const least = 48 // TCP_MIN_SND_MSS, linux/tcp.h
+	if !h.NeedsCsum() || h.CsumOffset != header.TCPChecksumOffset || h.HdrLen > MaxHeaders {
+		return h, false
+	}
+	typ, l3 := header.Ethernet(frame).L3()
+	size := mtu - (int(h.HdrLen) - l3)
+	if size < least {
+		return h, false
+	}
+	h.GSOSize = uint16(size)
+	return h.typed(typ == header.TypeIPv6, frame), true
 }

@@ -227,3 +227,43 @@ func BenchmarkFromWire(b *testing.B) {
 		})
 	}
 }
+
+// TestRefit cuts what the kernel merged smaller than it was taken for, whether that
+// was one packet or many, and leaves everything else alone.
+func TestRefit(t *testing.T) {
+	const wide, narrow = 9000, 1300
+	for shape := range 16 {
+		s := spec{v6: shape&1 != 0, tcpOptions: shape&2 != 0, tags: shape >> 2 & 1, payload: 5000, flags: "PC"}
+		if shape&8 != 0 {
+			s.payload = 30000
+		}
+		_, frame := partial(t, s)
+		h, reason := FromWire(frame, wide)
+		if reason != drop.None || h.IsGSO() != (s.payload > wide) {
+			t.Fatalf("%+v: FromWire = %+v, %v", s, h, reason)
+		}
+		got, ok := Refit(h, frame, narrow)
+		if !ok || int(got.HdrLen)+int(got.GSOSize) != s.l3()+narrow || got.GSOType&GSOECN == 0 {
+			t.Fatalf("%+v: Refit = %+v, %v", s, got, ok)
+		}
+		segments := split(got, frame)
+		for i, seg := range segments {
+			if want := s.l3() + narrow; len(seg) > want || i < len(segments)-1 && len(seg) != want {
+				t.Errorf("%+v: segment %d has %d bytes, want %d", s, i, len(seg), want)
+			}
+		}
+		if merged := merge(t, s, segments); !bytes.Equal(merged, frame) {
+			t.Errorf("%+v: the segments are another frame", s)
+		}
+		if got, ok := Refit(h, frame, int(h.HdrLen)-s.l3()+47); ok {
+			t.Errorf("%+v: Refit to segments of 47 bytes = %+v", s, got)
+		}
+	}
+	datagram, frame := partial(t, spec{udp: true, payload: 5000})
+	if got, ok := Refit(datagram, frame, narrow); ok {
+		t.Errorf("Refit of a datagram = %+v", got)
+	}
+	if got, ok := Refit(Header{}, build(t, spec{payload: 5000}), narrow); ok {
+		t.Errorf("Refit of a packet that nobody merged = %+v", got)
+	}
+}
