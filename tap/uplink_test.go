@@ -283,13 +283,15 @@ func TestLookupLinkNetns(t *testing.T) {
 // Routers are those of the link's own routes, in every table, of both families.
 func TestRoutersNetns(t *testing.T) {
 	n := newLAN(t)
-	_ = n.host.Do(func() error {
+	err := n.host.Do(func() error {
 		for _, args := range []string{
 			"addr add 10.77.0.2/24 dev eth0", "addr add fd77::2/64 dev eth0 nodad", "route add default via 10.77.0.1",
-			"route add 10.78.0.0/16 via 10.77.0.9 table 7", "-6 route add default via fd77::1 dev eth0", "route add 10.79.0.0/16 via 127.0.0.9 dev lo onlink",
+			"route add 10.78.0.0/16 via 10.77.0.9 table 7", "-6 route add default via fd77::1 dev eth0",
+			"link add other type veth peer name far", "link set far up", "link set other up", "addr add 10.80.0.2/24 dev other",
+			"route add 10.79.0.0/16 via 10.80.0.9",
 		} {
 			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %s: %v: %s", args, err, out)
+				return fmt.Errorf("ip %s: %w: %s", args, err, out)
 			}
 		}
 		list, err := Routers("eth0")
@@ -298,7 +300,7 @@ func TestRoutersNetns(t *testing.T) {
 				t.Errorf("got %v, %v; want %s among them", list, err, want)
 			}
 		}
-		if slices.Contains(list, netip.MustParseAddr("127.0.0.9")) {
+		if slices.Contains(list, netip.MustParseAddr("10.80.0.9")) {
 			t.Errorf("got %v, with the router of another link", list)
 		}
 		if list, err := Routers("nosuch"); err != nil || len(list) > 0 {
@@ -306,6 +308,9 @@ func TestRoutersNetns(t *testing.T) {
 		}
 		return nil
 	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestHostSideName(t *testing.T) {
