@@ -148,9 +148,11 @@ func openHostSide(name string, s LinkState) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeNamed(fd, name); err != nil {
+	// Not by way of a TAP that persists, if only for a moment: one that a crash left
+	// would be in the way of every later start.
+	if err := attach(fd, name); err != nil {
 		unix.Close(fd)
-		return nil, errors.Join(err, deleteLink(h, name))
+		return nil, fmt.Errorf("make TAP %s: %w", name, err)
 	}
 	if err := setUpHostSide(h, name, s); err != nil {
 		unix.Close(fd)

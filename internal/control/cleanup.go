@@ -86,6 +86,9 @@ func clean(stateDir string, sys system) (removed []string, err error) {
 		settings = old.Host.Sysctls
 	}
 	removed, err = sys.host().Clear(settings)
+	if n, serr := sys.sweep(); n > 0 || serr != nil {
+		removed, err = append(removed, fmt.Sprintf("%d interfaces of a switch that was killed", n)), both(err, serr)
+	}
 	if err != nil || problem != nil || len(old.Published)+len(old.Host.Sysctls)+len(old.Endpoints) == 0 {
 		return removed, err
 	}

@@ -200,6 +200,9 @@ func (c *Controller) start() (err error) {
 	c.store.sweep()
 	c.noteBadState(problem)
 	m.say(c.log)
+	if _, err := c.sys.sweep(); err != nil { // they are in nobody's way
+		c.log.Warn("what a killed switch was making stays", "err", err)
+	}
 	c.removeLeaving(old.Leaving)
 	c.restorePeerStatics()
 	c.restore(old.Endpoints)

@@ -137,6 +137,7 @@ func (r *rig) system() system {
 		gone:     func(d *tap.Device) bool { return r.find(d) == nil },
 		remove:   r.remove,
 		removeIn: r.removeIn,
+		sweep:    func() (int, error) { return 0, nil },
 		dropped: func(ns tap.Namespace, ifName string) (uint64, error) {
 			f, err := r.lookup(ns, ifName)
 			if err != nil {

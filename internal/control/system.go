@@ -27,6 +27,7 @@ type system struct {
 	gone      func(*tap.Device) bool // its TAP is
 	remove    func(*tap.Device) error
 	removeIn  func(ns tap.Namespace, ifName string) error
+	sweep     func() (int, error)                                   // removes TAPs of this host that a killed switch was making
 	dropped   func(ns tap.Namespace, ifName string) (uint64, error) // by the kernel, since the TAP was made
 	change    func(ns tap.Namespace, from, to tap.Config) error
 	mend      func(tap.Config) (found []string, err error) // of a TAP of this host
@@ -55,6 +56,7 @@ var machine = system{
 	gone:      isGone,
 	remove:    (*tap.Device).Remove,
 	removeIn:  tap.Remove,
+	sweep:     tap.Sweep,
 	dropped:   tap.Stats,
 	change:    tap.Change,
 	mend:      tap.Mend,
