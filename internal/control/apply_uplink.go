@@ -22,6 +22,11 @@ func (p *applying) planUplinks() error {
 			return p.at(u.Line, fmt.Errorf("uplink %q: %w", u.Device, err))
 		}
 	}
+	for key, u := range p.up { // one stays a port of a domain only as long as that stays
+		if was, next := p.c.networks[u.Network], p.t.desired.networks[u.Network]; u == p.c.uplinks[key] && was != nil && next != nil && was.ID != next.ID {
+			p.up[key] = &uplink{Uplink: u.Uplink, origin: u.origin, since: time.Now()}
+		}
+	}
 	return nil
 }
 
@@ -56,8 +61,8 @@ func (p *applying) lansOf(network string) (list []lan) {
 		}
 		if s, isNew := p.links[u.key()]; isNew && s.Up {
 			list = append(list, lan{device: u.Device, state: s, vlan: u.VLAN, isNew: true})
-		} else if u.link != nil {
-			list = append(list, lan{device: u.Device, state: u.state, vlan: u.VLAN})
+		} else if now := p.c.uplinks[u.key()]; now != nil && now.link != nil { // u, or what it is to be again
+			list = append(list, lan{device: u.Device, state: now.state, vlan: u.VLAN})
 		}
 	}
 	return list
