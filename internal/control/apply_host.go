@@ -29,6 +29,9 @@ func (p *applying) planHost() (*hostChange, error) {
 			return nil, p.at(e.Line, fmt.Errorf("network %q is exposed by %s otherwise: change it there and restart weft run, or take it out here", e.Network, c.opt.Source))
 		}
 		if place == nil || place.Host.ForPublish || !p.keepsPlace(place) {
+			if err := p.checkExposed(e); err != nil {
+				return nil, p.at(e.Line, fmt.Errorf("expose network %q: %w", e.Network, err))
+			}
 			h.expose = append(h.expose, e)
 		}
 	}
@@ -54,6 +57,37 @@ func (p *applying) planHost() (*hostChange, error) {
 		}
 	}
 	return h, nil
+}
+
+// checkExposed refuses addresses that the host cannot have in a network: those that lie
+// outside of it, and those of its gateways and ports.
+func (p *applying) checkExposed(e spec.Expose) error {
+	n := p.t.desired.networks[e.Network]
+	pools, err := emptyPools(n)
+	if err != nil {
+		return err
+	}
+	for _, ep := range p.stands {
+		if ep.Network != n.Name {
+			continue
+		}
+		for _, a := range ep.Addresses {
+			for _, pool := range pools {
+				if pool.Contains(a.Addr()) {
+					_ = pool.Claim(a.Addr(), "port "+ep.Target) // is free: it was planned before
+				}
+			}
+		}
+	}
+	for _, a := range e.Addresses {
+		if err := claim(n, pools, a.Addr()); err != nil {
+			return err
+		}
+		if err := checkLength(n, spec.Address{Prefix: a}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // movesUnder reports whether the place that was needs goes, be it to come again.
