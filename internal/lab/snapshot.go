@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// volatile is what changes from one moment to the next.
-var volatile = regexp.MustCompile(`(?m)( (expires|valid_lft|preferred_lft|used) \S+| state \S+|^# (Generated|Completed) .*$|\[\d+:\d+\]| packets \d+ bytes \d+)`)
+// volatile is what changes from one moment to the next, and the numbers that the
+// kernel gives to the actions of filters.
+var volatile = regexp.MustCompile(`(?m)( (expires|valid_lft|preferred_lft|used) \S+| state \S+|^# (Generated|Completed) .*$|\[\d+:\d+\]| packets \d+ bytes \d+|\tindex \d+)`)
 
 // unsettled are settings below /proc/sys/net that are counts of what is going on.
 var unsettled = []string{"netfilter/nf_conntrack_count", "ipv4/tcp_fastopen_key"}
