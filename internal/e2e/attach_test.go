@@ -30,6 +30,7 @@ func newOne(t *testing.T, line string) (*lab.Lab, *Host) {
 // Addresses are given out where none is named, in order and within the range;
 // the same command again changes nothing.
 func TestAttachGivesAddresses(t *testing.T) {
+	t.Parallel()
 	l, h := newOne(t, "--network red=10.5.0.0/24,gateway=10.5.0.1 --network blue=10.6.0.0/24,range=10.6.0.7-10.6.0.8")
 	addrOf := func(network string, c *Container) string {
 		h.Weft("attach " + network + " " + c.target())
@@ -69,6 +70,7 @@ func TestAttachGivesAddresses(t *testing.T) {
 
 // pipework's ways: ADDR/LEN@GW, a MAC made of a string, an interface name.
 func TestAttachAsPipework(t *testing.T) {
+	t.Parallel()
 	l, h := newOne(t, "--network red=192.168.18.0/24")
 	c := newContainer(t, l, "web", "192.168.18.29")
 	again := newContainer(t, l, "web2", "192.168.18.30")
@@ -111,6 +113,7 @@ func defaultRoute(t *testing.T, c *Container) (gateway string) {
 // and, where it has IPv6, by unsolicited neighbour advertisements. Both
 // families work between hosts.
 func TestAttachAnnounces(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	h1, h2 := newHost(t, l, "host1"), newHost(t, l, "host2")
 	underlay(t, l, h1.NS, h2.NS, 1500)
@@ -173,6 +176,7 @@ func unsolicitedNA(f []byte, target netip.Addr) bool {
 
 // A static entry directs frames, a flush takes learned ones only.
 func TestFDBCommands(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 1500)
 	other := newContainer(t, p.l, "c3", "10.1.0.13")
 	p.h1.attach("net1", other)
@@ -223,6 +227,7 @@ func count(frames []captured, dst string) (n int) {
 
 // A YAML file says what flags say, and flags are laid over it.
 func TestConfigFile(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	h := newHost(t, l, "host1")
 	path := filepath.Join(h.dir, "weft.yaml")

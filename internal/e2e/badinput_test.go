@@ -46,6 +46,7 @@ func (h *Host) configuration() string {
 }
 
 func TestBadInputChangesNothing(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	h := newHost(t, l, "host1")
 	other, err := l.Host("host2")
@@ -172,6 +173,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 
 // `weft run` refuses before it touches anything.
 func TestRunRefuses(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	h := newHost(t, l, "host1")
 	other, err := l.Host("host2")
@@ -222,6 +224,7 @@ func TestRunRefuses(t *testing.T) {
 // A second daemon in the same namespace, or on the same state, ends before it
 // touches anything; the first does not notice.
 func TestSecondDaemonRefused(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	h := newHost(t, l, "host1")
 	other := newHost(t, l, "host2")

@@ -15,10 +15,14 @@ import (
 // it does not know, and the two share DOCKER-USER. Each sets its rules by the one
 // iptables or the other.
 func TestBesideDocker(t *testing.T) {
+	t.Parallel()
 	dockerd.Need(t)
 	lab.Need(t, "iptables", "iptables-nft", "iptables-legacy")
 	for _, tables := range []string{"iptables-nft", "iptables-legacy"} {
-		t.Run(tables, func(t *testing.T) { besideDocker(t, tables) })
+		t.Run(tables, func(t *testing.T) {
+			t.Parallel()
+			besideDocker(t, tables)
+		})
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -44,9 +46,28 @@ func TestMain(m *testing.M) {
 	// For daemons and clients built with the race detector: stop at the first
 	// race, and do not sleep a second before every exit.
 	os.Setenv("GORACE", "halt_on_error=1 atexit_sleep_ms=0")
+	if err := sideBySide(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	os.RemoveAll(scratch)
 	os.Exit(code)
+}
+
+// atOnce is how many of the tests that mostly wait run at once, unless -parallel
+// says otherwise. Those that move all that the machine can, or count what comes of a
+// load, call no t.Parallel and have the machine for themselves: they run first.
+const atOnce = 4
+
+func sideBySide() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(atOnce))
 }
 
 // weftBinary builds weft once, with the race detector where the tests have it.

@@ -14,5 +14,6 @@
 // is set it fails. WEFT_BIN names a binary to be tested instead of one built
 // from the tree. WEFT_TEST_ACCEL (auto or off) is the --accel of every daemon, and
 // WEFT_TEST_ENCAP (auto, gre or gre-udp) the encap of every --peer, where a test
-// does not set them itself.
+// does not set them itself. Tests that mostly wait run side by side, four at once
+// unless -parallel says otherwise, after those that load the machine.
 package e2e

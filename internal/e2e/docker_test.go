@@ -152,6 +152,7 @@ func (d *dockerHost) reaches(container, addr string) {
 // Two hosts with a Docker engine each: containers made with --network none find
 // each other, and keep their places whatever happens to them, the switch or Docker.
 func TestDocker(t *testing.T) {
+	t.Parallel()
 	dockerd.Need(t)
 	lab.Need(t, "iproute2", "ip")
 	l := lab.ForTest(t)

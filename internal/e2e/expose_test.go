@@ -247,6 +247,7 @@ func unseen(t *testing.T, what string, n *lab.NS, network, host string, port int
 }
 
 func TestExpose(t *testing.T) {
+	t.Parallel()
 	x := newExposed(t)
 	for _, network := range []string{"tcp", "udp"} {
 		for _, n := range []*lab.NS{x.inet, x.web.NS, x.far.NS, x.client} {
@@ -369,6 +370,7 @@ func ssh(t *testing.T, n *lab.NS, key, host string, port int) string {
 }
 
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	x := newExposed(t)
 	was := x.h1.snapshot()
 	key := sshd(t, x.web)
@@ -546,6 +548,7 @@ func hostAddr(t *testing.T, h *Host, family string) string {
 // The daemon is killed at any moment of any command; the next start converges,
 // and cleanup, with and without a daemon, leaves nothing.
 func TestKilledWhileExposing(t *testing.T) {
+	t.Parallel()
 	x := newExposed(t)
 	was := x.h1.snapshot()
 	lines := []string{"expose blue", "hide blue", "publish blue " + x.web.target() + " 2222:22", "unpublish blue " + x.web.target()}

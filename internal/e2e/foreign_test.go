@@ -44,6 +44,7 @@ func foreignLayout(t *testing.T, l *lab.Lab) (h *Host, names []string) {
 }
 
 func TestShowLikeBrctl(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	lab.Need(t, "bridge-utils", "brctl")
 	lab.Need(t, "iproute2", "ip", "bridge")
@@ -92,6 +93,7 @@ func TestShowLikeBrctl(t *testing.T) {
 }
 
 func TestShowLikeOpenVSwitch(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	ovs.Need(t)
 	real, err := l.Host("real")

@@ -68,6 +68,7 @@ func (h *Host) block(t *testing.T, match string) (unblock func()) {
 // TestPeerHello has two switches recognise each other, lose each other and come
 // back, by a cut link, by kill and restart; and the frames of an idle pair stay 0.
 func TestPeerHello(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 1500)
 	p.h1.untilPeer("up", isUp)
 	p.h2.untilPeer("up", isUp)
@@ -102,6 +103,7 @@ func by(encap string) func(peerStatus) bool {
 // TestPeerCarrier blocks one carrier, in one direction or both: traffic goes on by
 // the other one, and by the first again when that passes.
 func TestPeerCarrier(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 1500)
 	p.h1.Stop()
 	p.h2.Stop()

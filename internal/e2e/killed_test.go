@@ -26,6 +26,7 @@ var otherFile = strings.NewReplacer(
 // all of the command is done, or nothing of it, in its state, on the host and in the
 // containers.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	lab.Need(t, "iproute2", "ip")
 	lab.Need(t, "nftables", "nft")
@@ -111,6 +112,7 @@ func TestKilledAnywhere(t *testing.T) {
 // Rules of weft that are edited by hand are put back while it runs, within its next
 // look, and by a start.
 func TestRulesEditedByHand(t *testing.T) {
+	t.Parallel()
 	x := newExposed(t)
 	serve(t, x.web.NS, "tcp", 7777)
 	x.h1.Weft("expose blue 10.10.0.254/24 fd00:10::fe/64")

@@ -82,6 +82,7 @@ func lease(t *testing.T, c *Container) (got netip.Addr) {
 
 // A container behind an uplink gets its address from the LAN's DHCP server.
 func TestUplinkDHCP(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "dnsmasq-base", "dnsmasq")
 	lab.Need(t, "busybox-static", "busybox")
 	s := newSite(t)
@@ -101,6 +102,7 @@ func TestUplinkDHCP(t *testing.T) {
 
 // Before a container gets an address the LAN is asked.
 func TestUplinkAddressInUse(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.join(t)
 	c := newContainer(t, s.l, "c3", "10.1.0.32")
@@ -161,6 +163,7 @@ func TestUplinkAddressInUse(t *testing.T) {
 // An SSH session and a stream to the host live on while its network card becomes
 // an uplink and ceases to be one.
 func TestUplinkKeepsSession(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "dropbear-bin", "dropbear", "dbclient", "dropbearkey")
 	s := newSite(t)
 	m := s.machines[0]
@@ -272,6 +275,7 @@ func echo(ctx context.Context, n *lab.NS, length int64, name string, args ...str
 // Two uplinks of one network to one LAN are a loop: one of them is blocked, and
 // named, and the LAN lives on.
 func TestUplinkLoop(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.plug(t, s.h1.NS, "eth1", netip.Addr{})
 	s.join(t)
@@ -305,6 +309,7 @@ func TestUplinkLoop(t *testing.T) {
 // With --transit on two hosts of one LAN there are two ways between them; one is
 // blocked, and named. With one host there is one, and a host beyond has the LAN.
 func TestUplinkTransit(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.h1.attach("lan", s.c1)
 	s.h2.attach("lan", s.c2)
@@ -332,6 +337,7 @@ func TestUplinkTransit(t *testing.T) {
 
 // What cannot be an uplink is refused and changes nothing.
 func TestUplinkRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.plug(t, s.h1.NS, "eth1", netip.Addr{})
 	s.h1.Weft("network add other 10.9.0.0/24")

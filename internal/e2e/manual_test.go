@@ -159,6 +159,7 @@ func (m *manual) try(from, to *lab.NS, at [2]string, back [2]string, ttl int, ho
 
 // The document works as it stands.
 func TestTwoHostsDocument(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "iputils-ping", "ping")
 	text, err := os.ReadFile("../../docs/two-hosts.md")
 	if err != nil {
@@ -198,6 +199,7 @@ func TestTwoHostsDocument(t *testing.T) {
 // The page for those who come from other tools works from its top to its end, and
 // leaves nothing.
 func TestMigrateDocument(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "iputils-ping", "ping")
 	text, err := os.ReadFile("../../docs/migrate.md")
 	if err != nil {

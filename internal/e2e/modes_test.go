@@ -15,6 +15,7 @@ var modesLine = regexp.MustCompile(`(?m)^    host1# (\S+) (\S.*?)(?:\s+# (.*))?$
 // The commands of docs/modes.md work as they stand there, in their order, and
 // nothing is left after the last.
 func TestModesDocument(t *testing.T) {
+	t.Parallel()
 	dockerd.Need(t)
 	page, err := os.ReadFile("../../docs/modes.md")
 	if err != nil {

@@ -81,6 +81,7 @@ func (x *exposed) refuses(t *testing.T, want string) {
 // The kernel refuses rules: since another program owns the table, since weft may not
 // or since the kernel has no nftables.
 func TestNftablesRefuses(t *testing.T) {
+	t.Parallel()
 	x := newExposed(t)
 	eventually(t, 20*time.Second, func() string { return x.h1.CLI("status --check").err })
 	t.Run("another's table", func(t *testing.T) {

@@ -53,6 +53,7 @@ func TestKillDuringTransfer(t *testing.T) {
 // What was asked for through the API survives, what was declared too, and
 // SIGTERM is as good as a crash.
 func TestRestartKeepsState(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 1500)
 	p.h1.Weft("network add blue 10.2.0.0/24 --id 77 --mtu 1400")
 	p.h1.Weft("peer add extra 192.0.2.9,networks=blue,csum")

@@ -45,6 +45,7 @@ type spoofed struct {
 // victims, on the same host and on another, and the counters say so. That the
 // same frames arrive from a port with --allow-spoof shows that the test could fail.
 func TestRawContainer(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "iproute2", "ip")
 	l := lab.ForTest(t)
 	h1, h2 := newHost(t, l, "host1"), newHost(t, l, "host2")

@@ -327,6 +327,7 @@ func (o *office) wantApart(t *testing.T) {
 // A cable from one host straight to the other, an uplink at each end, and peers:
 // with or without transit at one end there is one way and no loop.
 func TestUplinkCable(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	if err := s.l.Link(end(s.h1.NS, "cable"), end(s.h2.NS, "cable")); err != nil {
 		t.Fatal(err)

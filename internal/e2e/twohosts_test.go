@@ -136,6 +136,7 @@ func moveBothWays(t *testing.T, p *pair, length int64) {
 // Two networks with the same addresses and the same MACs on the same hosts see
 // nothing of each other.
 func TestNetworksStayApart(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	h1, h2 := newHost(t, l, "host1"), newHost(t, l, "host2")
 	underlay(t, l, h1.NS, h2.NS, 1500)

@@ -75,6 +75,7 @@ func (a *around) down(what string) {
 // it was before, in every line, whatever order it is undone in, and whenever the
 // daemon was killed.
 func TestHostPutBack(t *testing.T) {
+	t.Parallel()
 	a := newAround(t)
 	works := func() {
 		t.Helper()

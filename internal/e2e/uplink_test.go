@@ -226,6 +226,7 @@ func flushNeighbours(t *testing.T, c *Container) {
 // The host's connections do not notice that its network card becomes an uplink,
 // nor that it ceases to be one; afterwards everything is as it was.
 func TestUplinkUndone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	settled(t, s.h1)
 	before := dump(t, s.h1)
@@ -268,6 +269,7 @@ func TestUplinkUndone(t *testing.T) {
 
 // An uplink follows its link: down, gone and back, by itself.
 func TestUplinkFollowsLink(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.join(t)
 	m := s.machines[0]
