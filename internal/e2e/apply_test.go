@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"weft/internal/lab"
+	"weft/internal/spec"
 )
 
 // hostFile is a host whose containers are called as in a lab.
@@ -130,49 +130,113 @@ func (a *applied) kernel() string {
 // A host that is exported and applied to a fresh one exports the same again, and
 // its containers have what those of the first have.
 func TestExportApply(t *testing.T) {
+	t.Parallel()
+	lab.Need(t, "iproute2", "ip")
+	lab.Need(t, "nftables", "nft")
+	for _, tt := range []struct {
+		name, file string
+		objects    int
+		routes     string
+		pings      bool // from the first container to the second one
+	}{
+		{"many ports", hostFile, 14, "10.40.0.0/16 via h2 vrf v\n", true},
+		{"every field", wholeFile, 17, "10.40.0.0/16 via h3 vrf v\n10.41.0.0/16 via 10.1.0.12 vrf v\n", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := lab.ForTest(t)
+			first, second := newApplied(t, l, "a"), newApplied(t, l, "b")
+			if out := first.applied(tt.file); strings.Count(out, "+ ") != tt.objects {
+				t.Errorf("got\n%s\nwant %d lines with +", out, tt.objects)
+			}
+			exported := first.nameless(first.h.Weft("export"))
+			second.applied(exported)
+			same := func(what string) {
+				t.Helper()
+				if got := second.nameless(second.h.Weft("export")); got != exported {
+					t.Errorf("%s:\n%s\nwant\n%s", what, got, exported)
+				}
+			}
+			same("applied")
+			path := second.write(second.named(exported))
+			if out := second.h.Weft("apply -f " + path); out != "no difference\n" {
+				t.Errorf("applied again: %s", out)
+			}
+			for _, a := range []*applied{first, second} {
+				if !tt.pings {
+					continue
+				}
+				if _, err := a.c[0].Output(t.Context(), "ping", "-n", "-c", "1", "-W", "5", "10.1.0.6"); err != nil {
+					t.Error(err)
+				}
+			}
+			routes := filepath.Join(t.TempDir(), "routes")
+			small := second.h.Weft("export --routes " + routes)
+			if b, err := os.ReadFile(routes); err != nil || string(b) != tt.routes || !strings.Contains(small, "\nroutes: keep\n") {
+				t.Errorf("the routes apart: %q, %v, and\n%s", b, err, small)
+			}
+			if out := second.h.Weft("apply -f " + second.write(small)); out != "no difference\n" {
+				t.Errorf("without its routes: %s", out)
+			}
+			second.h.Weft("route add -f " + routes)
+			second.h.Kill()
+			second.h.Restart()
+			same("after a crash")
+		})
+	}
+}
+
+// From any host to any other: a dry run changes nothing, and says in advance, word
+// for word, what apply then does; after that there is no difference left.
+func TestApplyDryRun(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	lab.Need(t, "iproute2", "ip")
-	first, second := newApplied(t, l, "a"), newApplied(t, l, "b")
-	if out := first.h.Weft("apply -f " + first.write(first.named(hostFile))); strings.Count(out, "+ ") != 14 {
-		t.Errorf("got\n%s\nwant 14 lines with +", out)
-	}
-	exported := first.h.Weft("export")
-	path := second.write(second.named(first.nameless(exported)))
-	second.h.Weft("apply --dry-run -f " + path)
-	if out := second.h.Weft("port ls -o json"); strings.TrimSpace(out) != "[]" {
-		t.Errorf("after a dry run there is %s", out)
-	}
-	second.h.Weft("apply -f " + path)
-	if got, want := second.nameless(second.h.Weft("export")), first.nameless(exported); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	if out := second.h.Weft("apply -f " + path); out != "no difference\n" {
-		t.Errorf("applied again: %s", out)
-	}
-	for _, a := range []*applied{first, second} {
-		if _, err := a.c[0].Output(t.Context(), "ping", "-n", "-c", "1", "-W", "5", "10.1.0.6"); err != nil {
-			t.Error(err)
+	lab.Need(t, "nftables", "nft")
+	a := newApplied(t, l, "a")
+	for _, file := range []string{hostFile, otherFile, wholeFile, hostFile, wholeFile, otherFile, hostFile, "networks: []\n"} {
+		if out := a.applied(file); !strings.Contains(out, "\n") {
+			t.Errorf("got %q, want differences", out)
 		}
 	}
-	routes := filepath.Join(t.TempDir(), "routes")
-	small := second.h.Weft("export --routes " + routes)
-	if b, err := os.ReadFile(routes); err != nil || string(b) != "10.40.0.0/16 via h2 vrf v\n" || !strings.Contains(small, "\nroutes: keep\n") {
-		t.Errorf("the routes apart: %q, %v, and\n%s", b, err, small)
+	if out := a.h.Weft("export"); strings.Count(out, ": []") != 6 {
+		t.Errorf("in the end there is\n%s", out)
 	}
-	if out := second.h.Weft("apply -f " + second.write(small)); out != "no difference\n" {
-		t.Errorf("without its routes: %s", out)
+}
+
+// applied applies a file, after a dry run, and returns what either printed.
+func (a *applied) applied(file string) string {
+	a.t.Helper()
+	path := a.write(a.named(file))
+	eventually(a.t, 20*time.Second, func() string {
+		if strings.Contains(a.h.snapshot(), "tentative") {
+			return "duplicate address detection does not end"
+		}
+		return ""
+	})
+	look := func() string { return a.h.Weft("export") + a.h.snapshot() + a.kernel() }
+	before := look()
+	foreseen, dry := a.h.Weft("apply --dry-run -f "+path), spec.Applied{}
+	parse(a.t, "apply --dry-run", a.h.Weft("apply --dry-run -o json -f "+path), &dry)
+	if diff := lab.Changes(before, look()); diff != "" {
+		a.t.Errorf("a dry run changed\n%s", diff)
 	}
-	second.h.Weft("route add -f " + routes)
-	second.h.Kill()
-	second.h.Restart()
-	if got, want := second.nameless(second.h.Weft("export")), first.nameless(exported); got != want {
-		t.Errorf("after a crash:\n%s\nwant\n%s", got, want)
+	done := a.h.Weft("apply -f " + path)
+	if done != foreseen {
+		a.t.Errorf("apply says\n%s\nand the dry run said\n%s", done, foreseen)
 	}
+	if n := strings.Count(done, "\n"); !dry.DryRun || len(dry.Differences) != n {
+		a.t.Errorf("the dry run has %d differences in JSON, and apply printed %d", len(dry.Differences), n)
+	}
+	if out := a.h.Weft("apply -f " + path); out != "no difference\n" {
+		a.t.Errorf("applied again: %s", out)
+	}
+	return done
 }
 
 // A file that fails in its last step, at a port that somebody else has, leaves all
 // as it was: networks, containers, the uplink, what is exposed and published.
 func TestApplyFailsLate(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	lab.Need(t, "iproute2", "ip")
 	lab.Need(t, "nftables", "nft")
@@ -234,66 +298,9 @@ func unnumbered(text string) string {
 
 var interfaceNumber = regexp.MustCompile(`(?m)^\d+: `)
 
-// 200 broken files change nothing, neither of the switch nor in the containers.
-func TestApplyBroken(t *testing.T) {
-	l := lab.ForTest(t)
-	lab.Need(t, "iproute2", "ip")
-	a := newApplied(t, l, "a")
-	good := a.named(hostFile)
-	a.h.Weft("apply -f " + a.write(good))
-	exported, kernel := a.h.Weft("export"), a.kernel()
-	path := a.write(good)
-	rnd := rand.New(rand.NewPCG(3, 4))
-	refused := 0
-	for tries := 0; refused < 200; tries++ {
-		if tries > 2000 {
-			t.Fatalf("only %d files of %d are broken", refused, tries)
-		}
-		if err := os.WriteFile(path, []byte(broken(rnd, good)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := a.h.CLI("apply --dry-run -f " + path); got.code == 0 {
-			continue // it is another good one
-		}
-		got := a.h.CLI("apply -f " + path)
-		if got.code != 1 || !strings.HasPrefix(got.err, "weft: "+path+":") || strings.Count(got.err, "\n") != 1 {
-			b, _ := os.ReadFile(path)
-			t.Errorf("got %+v for\n%s", got, b)
-		}
-		refused++
-		if refused%20 == 0 && a.kernel() != kernel {
-			t.Fatalf("the containers have\n%s\nwant\n%s", a.kernel(), kernel)
-		}
-	}
-	if now := a.h.Weft("export"); now != exported || a.kernel() != kernel {
-		t.Errorf("something changed: %s\n%s", now, a.kernel())
-	}
-}
-
-// broken breaks a text, most of the time.
-func broken(rnd *rand.Rand, text string) string {
-	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
-	i := rnd.IntN(len(lines))
-	switch rnd.IntN(4) {
-	case 0:
-		lines = slices.Delete(lines, i, i+1)
-	case 1:
-		lines = slices.Insert(lines, i, lines[i])
-	case 2:
-		b := []byte(lines[i])
-		b[rnd.IntN(len(b))] = "-:[]{}#&*!|>'\"%@`?,=\x00/9a"[rnd.IntN(24)]
-		lines[i] = string(b)
-	case 3:
-		if key, _, ok := strings.Cut(lines[i], ":"); ok {
-			words := []string{"", "[]", "-1", "99999999999", "10.0.0.0/33", "nowhere", "*a", "10.1.0.6/24", "netns:gone", "02:00:00:00:00", "[a, b"}
-			lines[i] = key + ": " + words[rnd.IntN(len(words))] + "\n"
-		}
-	}
-	return strings.Join(lines, "")
-}
-
 // Standard input is a file too, and mistakes name it.
 func TestApplyMistakes(t *testing.T) {
+	t.Parallel()
 	l := lab.ForTest(t)
 	a := newApplied(t, l, "a")
 	for _, tt := range []struct {
