@@ -66,13 +66,3 @@ func TestUplinkIPv6(t *testing.T) {
 		t.Error("without an uplink a container reaches the host by the LAN")
 	}
 }
-
-// linkMAC returns the MAC of a link.
-func linkMAC(t *testing.T, c *Container, name string) string {
-	t.Helper()
-	ifi, err := c.Interface(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ifi.HardwareAddr.String()
-}
