@@ -247,7 +247,6 @@ func unseen(t *testing.T, what string, n *lab.NS, network, host string, port int
 }
 
 func TestExpose(t *testing.T) {
-	t.Parallel()
 	x := newExposed(t)
 	for _, network := range []string{"tcp", "udp"} {
 		for _, n := range []*lab.NS{x.inet, x.web.NS, x.far.NS, x.client} {

@@ -163,7 +163,6 @@ func TestUplinkAddressInUse(t *testing.T) {
 // An SSH session and a stream to the host live on while its network card becomes
 // an uplink and ceases to be one.
 func TestUplinkKeepsSession(t *testing.T) {
-	t.Parallel()
 	lab.Need(t, "dropbear-bin", "dropbear", "dbclient", "dropbearkey")
 	s := newSite(t)
 	m := s.machines[0]

@@ -226,7 +226,6 @@ func flushNeighbours(t *testing.T, c *Container) {
 // The host's connections do not notice that its network card becomes an uplink,
 // nor that it ceases to be one; afterwards everything is as it was.
 func TestUplinkUndone(t *testing.T) {
-	t.Parallel()
 	s := newSite(t)
 	settled(t, s.h1)
 	before := dump(t, s.h1)

@@ -83,7 +83,6 @@ func trunkSwitch(t *testing.T, c *Container, addrs map[int]string) map[int]*Cont
 // TestVLANs has access ports, plain ones and a trunk on two hosts. Who is in one
 // VLAN meets, on whatever host, and nobody else does.
 func TestVLANs(t *testing.T) {
-	t.Parallel()
 	s := newVLANSite(t, ",encap=gre")
 	vlanOf := map[string]int{}
 	for _, c := range []struct {
