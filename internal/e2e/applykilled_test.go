@@ -22,6 +22,7 @@ func TestApplyKilled(t *testing.T) {
 		a.h.Weft("apply -f " + file)
 		wants[a.h.Weft("export")] = file
 	}
+	settled(t, a.h)
 	host := untroubled(a)
 	seen := map[string]int{}
 	for _, after := range []time.Duration{20, 50, 80, 120, 200, 300, 500} {

@@ -27,6 +27,7 @@ const wholeFile = `networks:
     range: 10.1.0.100-10.1.0.200
     mtu: 1400
     ageing: 60
+    icc: off
     expose: [10.1.0.254/24, no-snat]
     publish: ['netns:CONTAINER2 2222:22', 'netns:CONTAINER2 5000-5003:6000-6003/udp']
   - name: lan
@@ -106,6 +107,7 @@ var wrong = map[string][]string{
 	"networks range":    {"10.1.0.9", "10.1.0.9-10.1.0.2", "10.2.0.1-10.2.0.9", "a-b", "10.1.0.9-10.1.9.9"},
 	"networks mtu":      {"575", "0", "65522", "-1", "1400.5", "big"},
 	"networks ageing":   {"9", "0", "1000001", "-1", "long"},
+	"networks icc":      {"''", "maybe", "1500"},
 	"networks expose":   {"10.1.0.254", "10.2.0.254/24", "10.1.0.5/24", "10.1.0.0/24", "false", "snat", "[10.1.0.254/24, 10.1.0.254/24]", "10.1.0.254/24@10.1.0.1"},
 	"networks publish":  {"netns:CONTAINER2", "netns:CONTAINER2 0:22", "netns:CONTAINER2 2222:65536", "netns:CONTAINER2 1-3:1-2", "netns:CONTAINER2 22:22/sctp", "netns:gone 2222:22", "netns:CONTAINER2 198.51.100.7:22:22", "netns:CONTAINER2 1-2000:1-2000", "['netns:CONTAINER2 22:22', 'netns:CONTAINER2 22:23']", "moon:rock 22:22"},
 
