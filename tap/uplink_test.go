@@ -247,23 +247,23 @@ func TestUplinkLeavesNothingNetns(t *testing.T) {
 
 func TestLookupLinkNetns(t *testing.T) {
 	n := newLAN(t)
-	_ = n.host.Do(func() error {
+	err := n.host.Do(func() error {
 		s, err := LookupLink("eth0")
 		if err != nil || s.MAC != n.hostMAC || s.MTU != 1500 || !s.Up || !s.Carrier {
 			t.Errorf("eth0: %+v, %v", s, err)
 		}
 		own, err := OpenUplink("eth0", s, 0)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		defer own.Close()
 		here, err := OpenNamespace("/proc/thread-self/ns/net")
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		exposed, err := Create(here, Config{IfName: "weft-apps", MAC: containerMAC, MTU: 1500}, nil)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		defer exposed.Remove()
 		for _, name := range []string{"weftup-eth0", "weft-apps"} {
@@ -278,6 +278,9 @@ func TestLookupLinkNetns(t *testing.T) {
 		}
 		return nil
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Routers are those of the link's own routes, in every table, of both families.
