@@ -223,7 +223,8 @@ func (h *host) completeAll() {
 }
 
 // capture returns a function that returns the IP packets with UDP to port 4754 that
-// arrived at under0 since.
+// arrived at under0 since, without the frames by which a host tries whether another is
+// reached, of which the last may be late.
 func (h *host) capture() func() [][]byte {
 	h.t.Helper()
 	fd := -1
@@ -246,7 +247,9 @@ func (h *host) capture() func() [][]byte {
 			if n > 0 && b[0]>>4 == 6 {
 				at = header.IPv6Len
 			}
-			if n >= at+header.UDPLen && binary.BigEndian.Uint16(b[at+2:]) == 4754 {
+			const inner = header.UDPLen + 8 + 2*6 // EtherType behind UDP and GRE with a key
+			trial := n > at+inner+1 && binary.BigEndian.Uint16(b[at+inner:]) == 0x88b5
+			if n >= at+header.UDPLen && binary.BigEndian.Uint16(b[at+2:]) == 4754 && !trial {
 				all = append(all, bytes.Clone(b[:n]))
 			}
 		}

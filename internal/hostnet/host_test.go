@@ -39,7 +39,16 @@ func newPlace(t *testing.T) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &place{host, t, new(Host)}
+	p := &place{host, t, new(Host)}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) { // its own addresses become final in their time
+		out := p.run("ip -6 addr show dev eth0")
+		if strings.Contains(out, "fe80::") && !strings.Contains(out, "tentative") {
+			return p
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("addresses of eth0:\n%s", out)
+		}
+	}
 }
 
 func mustHost(t *testing.T, l *lab.Lab, name string) *lab.NS {
