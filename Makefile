@@ -64,7 +64,7 @@ demo: build ## two hosts and three containers on this machine (as root)
 
 test: deps ## vet and every test but the long ones, none from a cache; as root also those in namespaces
 	$(GO) vet ./...
-	$(GO) test -count=1 -json ./... | $(REPORT)
+	$(GO) test -count=1 -json -timeout 30m ./... | $(REPORT)
 
 test-long: deps ## also the tests that take minutes
 	$(GO) vet ./...
