@@ -106,7 +106,7 @@ func (w *weftSwitch) figures(ctx context.Context, p map[string]any) error {
 
 // pairRate is one TCP stream between two containers.
 func pairRate(ctx context.Context, b *bed, pair [2]container) (float64, error) {
-	at, err := ready(ctx, b, pair[0], pair[1])
+	at, err := ready(ctx, b, pair[0], pair[1], usualCongestion())
 	if err != nil {
 		return 0, err
 	}

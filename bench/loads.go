@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,17 @@ type generator struct {
 
 // warmUp is how long a connection may grow before it counts.
 const warmUp = 300 * time.Millisecond
+
+// usualCongestion returns cubic, which a kernel uses unless it is told otherwise;
+// where it has none, "" for whatever it uses. BBR, which some systems set, holds a
+// stream to a rate that it estimates and paces by timers: with it a benchmark shows
+// more of the estimate than of the path.
+func usualCongestion() string {
+	if slices.Contains(load.Congestions(), "cubic") {
+		return "cubic"
+	}
+	return ""
+}
 
 // Sizes of what is small: the payload of the smallest Ethernet frame that holds
 // UDP over IPv4, and what request-response benchmarks commonly send.
@@ -112,7 +124,11 @@ var errRefused = errors.New("iperf3: connection refused")
 func iperfClient(ctx context.Context, s scene, d time.Duration) (gbps float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d+15*time.Second)
 	defer cancel()
-	out, failed := s.from.ns.Output(ctx, "iperf3", "--json", "--client", s.to.addr.String(), "--time", strconv.Itoa(max(1, int(d.Seconds()))), "--omit", "1")
+	args := []string{"--json", "--client", s.to.addr.String(), "--time", strconv.Itoa(max(1, int(d.Seconds()))), "--omit", "1"}
+	if tcp := s.client.Congestion; tcp != "" {
+		args = append(args, "--congestion", tcp)
+	}
+	out, failed := s.from.ns.Output(ctx, "iperf3", args...)
 	var result struct {
 		Error string
 		End   struct {
@@ -136,7 +152,7 @@ func iperfClient(ctx context.Context, s scene, d time.Duration) (gbps float64, e
 }
 
 // ready waits until the other container answers, and starts its server.
-func ready(ctx context.Context, b *bed, from, to container) (scene, error) {
+func ready(ctx context.Context, b *bed, from, to container, congestion string) (scene, error) {
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := probe.Reach(wait, from.ns, to.addr); err != nil {
@@ -147,5 +163,5 @@ func ready(ctx context.Context, b *bed, from, to container) (scene, error) {
 		return scene{}, err
 	}
 	b.onClose(server.Close)
-	return scene{from, to, load.Client{Place: from.ns.Do, Server: server.Addr(), WarmUp: warmUp}}, nil
+	return scene{from, to, load.Client{Place: from.ns.Do, Server: server.Addr(), WarmUp: warmUp, Congestion: congestion}}, nil
 }

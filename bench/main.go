@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"weft/internal/load"
 	"weft/internal/progress"
 )
 
@@ -26,6 +27,7 @@ type options struct {
 	weft    string   // path of the program
 	only    []string // systems
 	loads   []string
+	tcp     string // congestion control of all streams; empty: the system's
 	plot    string // folder for charts; empty: none
 	docs    string // folder of the repository whose documents are to be written; empty: none
 }
@@ -81,6 +83,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.StringVar(&o.weft, "weft", "bin/weft", "the weft `program` to measure")
 	fs.StringSliceVar(&o.only, "only", nil, "`systems` to measure, by id or part of the name: weft-gre,vxlan")
 	fs.StringSliceVar(&o.loads, "loads", nil, "`loads` to put on them: tcp1,tcp4,both,udp,rr; and iperf3, which is left out otherwise")
+	fs.StringVar(&o.tcp, "congestion", usualCongestion(), "TCP congestion `control` of all streams, one that the kernel has; empty for the system's")
 	fs.StringVar(&o.plot, "plot", "", "write charts, SVG and PNG, into this `folder`")
 	fs.StringVar(&o.docs, "docs", "", "write tables and charts into README.md and docs/ of this `repository`")
 	if o.growth = len(args) > 0 && args[0] == "growth"; o.growth {
@@ -90,14 +93,16 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, err
 	}
 	switch {
-	case o.growth && (fs.Changed("rounds") || fs.Changed("seconds") || fs.Changed("loads")):
-		return o, errors.New("growth takes no --rounds, --seconds or --loads")
+	case o.growth && (fs.Changed("rounds") || fs.Changed("seconds") || fs.Changed("loads") || fs.Changed("congestion")):
+		return o, errors.New("growth takes no --rounds, --seconds, --loads or --congestion")
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q; see --help", fs.Arg(0))
 	case o.rounds < 1 || o.rounds > 100:
 		return o, fmt.Errorf("--rounds %d: must be 1 to 100", o.rounds)
 	case o.seconds < 0.1 || o.seconds > 60:
 		return o, fmt.Errorf("--seconds %v: must be 0.1 to 60", o.seconds)
+	case o.tcp != "" && !slices.Contains(load.Congestions(), o.tcp):
+		return o, fmt.Errorf("--congestion %q: this kernel has %s", o.tcp, strings.Join(load.Congestions(), ", "))
 	case writers[o.output] == nil:
 		return o, fmt.Errorf("--output %q: must be table, json or markdown", o.output)
 	}
@@ -137,7 +142,7 @@ func bench(ctx context.Context, o options, args []string, stdout, stderr io.Writ
 		return err
 	}
 	r := sumUp(systems, results)
-	r.Machine, r.Rounds, r.Missing = machine(path), o.rounds, missing
+	r.Machine, r.Rounds, r.Missing, r.Congestion = machine(path), o.rounds, missing, o.tcp
 	r.Command = strings.TrimSpace("make bench " + benchFlags(args))
 	if err := writers[o.output](stdout, r); err != nil {
 		return err

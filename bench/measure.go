@@ -133,7 +133,7 @@ func one(ctx context.Context, o options, s system, gens []generator) (all readin
 	if err != nil {
 		return nil, "", fmt.Errorf("set up: %w", err)
 	}
-	at, err := ready(ctx, b, from, to)
+	at, err := ready(ctx, b, from, to, o.tcp)
 	if err != nil {
 		return nil, "", err
 	}

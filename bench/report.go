@@ -21,6 +21,7 @@ type report struct {
 	Machine     hostInfo       `json:"machine"`
 	Command     string         `json:"command"`
 	Rounds      int            `json:"rounds"`
+	Congestion  string         `json:"congestion"` // of TCP; empty: the system's
 	Missing     []string       `json:"left_out"`
 	Systems     []systemReport `json:"systems"`
 	Comparisons []ratioReport  `json:"comparisons"`
@@ -374,7 +375,13 @@ func (r report) failed() error {
 	return fmt.Errorf("measure %s: at least one round failed; see above", strings.Join(which, ", "))
 }
 
-func (r report) heading() string { return "`" + r.Command + "` on " + r.Machine.String() }
+func (r report) heading() string {
+	s := "`" + r.Command + "` on " + r.Machine.String()
+	if r.Congestion != "" {
+		s += ", TCP " + r.Congestion
+	}
+	return s
+}
 
 func (m hostInfo) String() string {
 	return fmt.Sprintf("%s, %d cores, Linux %s, %s, weft %s, %s", m.CPU, m.Cores, m.Kernel, m.Go, m.Weft, m.Date)

@@ -18,6 +18,10 @@ type Client struct {
 	Place  Place          // where it sends from
 	Server netip.AddrPort // of a Server that is reached from there
 	WarmUp time.Duration  // passes before anything counts; 0: nothing is left out
+
+	// Congestion is the congestion control of the TCP connections at both ends, one
+	// of Congestions at both; empty: what each end's system sets.
+	Congestion string
 }
 
 // Streams are TCP streams in each direction, seen from the client.
@@ -83,10 +87,10 @@ func (c Client) stream(ctx context.Context, r request) (up, down taken, err erro
 	ways := slices.Concat(slices.Repeat([]byte{wayUp}, r.Up), slices.Repeat([]byte{wayDown}, r.Down))
 	for _, way := range ways {
 		s, err := c.data(ctx, ctl.Token, way)
+		socks = append(socks, s)
 		if err != nil {
 			return up, down, err
 		}
-		socks = append(socks, s)
 	}
 	w := r.window(time.Now())
 	results := make([]taken, len(socks))
@@ -168,10 +172,10 @@ func (c Client) pingPong(ctx context.Context, r request) (l Latency, err error) 
 	}
 	defer ctl.close()
 	s, err := c.data(ctx, ctl.Token, wayEcho)
+	defer s.close()
 	if err != nil {
 		return l, err
 	}
-	defer s.close()
 	times := make([]time.Duration, 0, 1<<16)
 	w := r.window(time.Now())
 	<-onThread(func() {
@@ -203,7 +207,7 @@ func (c Client) pingPong(ctx context.Context, r request) (l Latency, err error) 
 }
 
 func (c Client) request(test string, d time.Duration) request {
-	return request{Test: test, WarmUp: c.WarmUp.Nanoseconds(), Measure: d.Nanoseconds()}
+	return request{Test: test, WarmUp: c.WarmUp.Nanoseconds(), Measure: d.Nanoseconds(), Congestion: c.Congestion}
 }
 
 // control is the connection over which a test was asked for.
@@ -272,5 +276,9 @@ func (c Client) data(ctx context.Context, token uint64, way byte) (socket, error
 		_ = conn.Close()
 		return socket{-1}, err
 	}
-	return take(conn)
+	s, err := take(conn)
+	if err == nil {
+		err = s.setCongestion(c.Congestion)
+	}
+	return s, err
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var loopback = netip.MustParseAddrPort("127.0.0.1:0")
@@ -52,6 +54,28 @@ func TestTests(t *testing.T) {
 	}
 	if l.Count == 0 || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
 		t.Errorf("ping-pong: got %+v", l)
+	}
+}
+
+// TestCongestion looks with getsockopt at what a client set. Reno is in every kernel
+// and allowed to everybody.
+func TestCongestion(t *testing.T) {
+	_, c := serve(t)
+	c.Congestion = "reno"
+	s, err := c.data(t.Context(), 0, wayUp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if got, err := unix.GetsockoptString(s.fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION); err != nil || got != "reno" {
+		t.Errorf("a data connection has %q, %v, want reno", got, err)
+	}
+	if _, err := c.Stream(t.Context(), Streams{Up: 1, Down: 1}, 50*time.Millisecond); err != nil {
+		t.Error(err)
+	}
+	c.Congestion = "nope"
+	if _, err := c.Stream(t.Context(), Streams{Up: 1}, 50*time.Millisecond); err == nil {
+		t.Error("an unknown congestion control: got nil, want an error")
 	}
 }
 

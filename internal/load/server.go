@@ -179,6 +179,9 @@ func (s *Server) test(conn *net.TCPConn, r request) error {
 	if r.Test == "udp" {
 		return s.flood(conn, r, token)
 	}
+	if err := tryCongestion(conn, r.Congestion); err != nil {
+		return err
+	}
 	want := r.Up + r.Down
 	if r.Test == "echo" {
 		want = 1
@@ -229,6 +232,7 @@ func (s *Server) exchange(r request, conns []*dataConn) (sum taken) {
 				c.close() // the giver notices
 				c.fd = -1
 			case wayDown:
+				_ = c.setCongestion(r.Congestion) // test tried it
 				giveStream(c.socket, w, s.stop)
 			case wayEcho:
 				echo(c.socket, r.Size, w.to.Add(time.Second), s.stop)

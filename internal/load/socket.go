@@ -1,9 +1,12 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -62,6 +65,35 @@ func (s socket) block() error {
 		}
 	}
 	return unix.SetNonblock(s.fd, false)
+}
+
+// Congestions returns the congestion controls that the kernel has loaded
+// (tcp_available_congestion_control in tcp(7)); nil where it does not say.
+func Congestions() []string {
+	b, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
+	return strings.Fields(string(b))
+}
+
+// setCongestion sets the congestion control of a TCP socket; empty leaves it. Some
+// need CAP_NET_ADMIN (tcp_allowed_congestion_control in tcp(7)).
+func (s socket) setCongestion(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := unix.SetsockoptString(s.fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name); err != nil {
+		return fmt.Errorf("set congestion control %q: %w", name, err)
+	}
+	return nil
+}
+
+// tryCongestion is setCongestion for a connection.
+func tryCongestion(conn syscall.Conn, name string) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := raw.Control(func(fd uintptr) { err = socket{int(fd)}.setCongestion(name) })
+	return errors.Join(err, cerr)
 }
 
 func (s socket) close() {
