@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -86,7 +84,8 @@ func (b *bencher) serve(ctx context.Context) error {
 }
 
 // guest is a container that is there for a bench alone: a namespace without a
-// name, attached to a network.
+// name, that of a thread, attached to a network. Where this process is killed, the
+// namespace ends with it, and the switch takes the port away.
 type guest struct {
 	b      *bencher
 	port   spec.PortStatus
@@ -97,38 +96,7 @@ type guest struct {
 // guestIfName is what a guest's interface is called.
 const guestIfName = "bench0"
 
-// isLeft reports whether a port is a guest whose bench was killed: its namespace,
-// that of a thread, is no more.
-func isLeft(p spec.PortStatus) bool {
-	path, ok := strings.CutPrefix(p.Target, spec.SchemeNetns+":/proc/")
-	if !ok || p.IfName != guestIfName {
-		return false
-	}
-	_, err := os.Stat("/proc/" + path)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-// sweep detaches guests that are left of benches that were killed.
-func (b *bencher) sweep(ctx context.Context) error {
-	ports, err := b.client().Ports(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range ports {
-		if !isLeft(p) {
-			continue
-		}
-		if err := b.client().Detach(ctx, p.Network, p.Target); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (b *bencher) newGuest(ctx context.Context, network string) (*guest, error) {
-	if err := b.sweep(ctx); err != nil {
-		return nil, err
-	}
 	draw, err := b.drawsFrom(ctx, network)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ func (c *Controller) Apply(cfg spec.Config, dryRun bool) (spec.Applied, error) {
 	}
 	defer end()
 	p := &applying{c: c, cfg: cfg, found: found, t: &transition{}}
+	p.keepThreads()
 	if err := p.plan(); err != nil {
 		return spec.Applied{}, Cured(err)
 	}
@@ -64,6 +65,21 @@ type applying struct {
 
 // at puts the place in the file before an error.
 func (p *applying) at(line int, err error) error { return p.cfg.At(line, p.cfg.File, err) }
+
+// keepThreads adds to the file what export leaves out of it, so that an apply does
+// not end a bench: where its network stays, the place of a thread does.
+func (p *applying) keepThreads() {
+	for _, ep := range p.c.endpointList() {
+		named := func(a spec.Attach) bool { return a.Network == ep.Network && a.Target == ep.Target }
+		stays := p.c.networks[ep.Network].isDeclared() || slices.ContainsFunc(p.cfg.Networks, func(n spec.Network) bool { return n.Name == ep.Network })
+		if !ep.target.thread || !stays || p.c.ended(ep) || slices.ContainsFunc(p.cfg.Attachments, named) {
+			continue
+		}
+		a := exportPort(p.c.networks[ep.Network], ep)
+		a.Addresses = nil // as they are, or as the network goes
+		p.cfg.Attachments = append(slices.Clone(p.cfg.Attachments), a)
+	}
+}
 
 func (p *applying) plan() error {
 	p.t.desired = desired{networks: map[string]*network{}, peers: map[string]*peer{}, routes: newRouteTable()}

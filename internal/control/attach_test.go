@@ -306,6 +306,50 @@ func TestTAPDeleted(t *testing.T) {
 	eventually(t, "a is up", func() bool { return c.Ports()[0].Up })
 }
 
+// A thread's namespace is there for a while, as of a bench: its port goes with it,
+// also where it ends while the switch is down, and is none of the host's that is
+// exported, or applied.
+func TestThreadEnds(t *testing.T) {
+	r := newRig(t)
+	c := r.open()
+	if _, err := c.AddNetwork(mustNetwork(t, "blue=10.32.0.0/24")); err != nil {
+		t.Fatal(err)
+	}
+	const path = "/proc/12/task/13/ns/net"
+	attach := func() {
+		t.Helper()
+		r.container(path)
+		r.started[13] = 500
+		r.attach(c, ask(t, "blue", "netns:"+path, "10.32.0.77/24"))
+	}
+	attach()
+	if got := c.Export().Attachments; len(got) != 0 {
+		t.Errorf("exported: %+v", got)
+	}
+	for text, want := range map[string]string{
+		"networks: [{name: blue, prefixes: [10.32.0.0/24], range: 10.32.0.70-10.32.0.99}]":                                                                    "",
+		"networks: [{name: blue, prefixes: [10.32.0.0/24]}]\nattachments: [{network: blue, target: 'netns:a', addresses: [10.32.0.77/24]}]":                  "10.32.0.77",
+		"networks: [{name: blue, prefixes: [10.32.0.0/24]}]\nattachments: [{network: blue, target: 'netns:" + path + "', addresses: [10.32.0.77/24], ifname: eth1}]": "",
+	} {
+		r.container("/run/netns/a")
+		if _, err := apply(c, text, false); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || len(c.Ports()) != 1 {
+			t.Errorf("applied %s: got %v, ports %+v", text, err, c.Ports())
+		}
+	}
+	delete(r.started, 13)
+	r.kill(path)
+	eventually(t, "it is forgotten", func() bool { return len(c.Ports()) == 0 })
+
+	attach()
+	r.close(c)
+	delete(r.started, 13)
+	r.kill(path)
+	c = r.open()
+	if got := c.Ports(); len(got) != 0 {
+		t.Errorf("after a restart: %+v", got)
+	}
+}
+
 // Process ids are given out again, so an endpoint ends with its process.
 func TestProcessEnds(t *testing.T) {
 	r := newRig(t)

@@ -9,7 +9,8 @@ import (
 
 // Export returns the whole host: what Apply, on a fresh one with the same
 // containers, makes it again. Declared objects are in it like all others. What
-// has its default value is left out.
+// has its default value is left out, and what is there for a while only, as the
+// place of a bench.
 func (c *Controller) Export() spec.Config {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -49,7 +50,7 @@ func (c *Controller) export(origins ...string) spec.Config {
 		}
 	}
 	for _, ep := range c.endpointList() {
-		if n := c.networks[ep.Network]; n != nil && ep.Host == nil {
+		if n := c.networks[ep.Network]; n != nil && ep.Host == nil && !ep.target.thread {
 			cfg.Attachments = append(cfg.Attachments, exportPort(n, ep))
 		}
 	}

@@ -17,7 +17,8 @@ type target struct {
 	key       string // two targets are the same when their keys are
 	path      string // of the nsfs file; empty: of a Docker container that was not looked up
 	base      string // the port's name where nothing else has it
-	pid       int    // where the path is that of a process; else 0
+	pid       int    // where the path is that of a process, or of a thread; else 0
+	thread    bool   // the path is that of a thread, whose namespace is there for a while, as of a bench
 	container string // id of the Docker container that path leads to; empty: none, or not looked up
 }
 
@@ -43,7 +44,8 @@ func parseTarget(s string) (target, error) {
 	if rest, ok := strings.CutPrefix(t.path, "/var/run/"); ok { // the old name of /run
 		t.path = "/run/" + rest
 	}
-	t.key, t.pid = t.path, pidOf(t.path)
+	t.key = t.path
+	t.pid, t.thread = pidOf(t.path)
 	return t, nil
 }
 
@@ -67,13 +69,24 @@ func dockerTarget(name, id string, pid int) target {
 // pidPath returns where the network namespace of a process is (proc(5)).
 func pidPath(pid string) string { return "/proc/" + pid + "/ns/net" }
 
-// pidOf returns the N of /proc/N/ns/net, and 0 for other paths.
-func pidOf(p string) int {
+// pidOf returns the N of /proc/N/ns/net, and the T of /proc/N/task/T/ns/net, which
+// is a thread's; 0 for other paths.
+func pidOf(p string) (pid int, thread bool) {
 	rest, ok1 := strings.CutPrefix(p, "/proc/")
 	rest, ok2 := strings.CutSuffix(rest, "/ns/net")
-	n, err := strconv.Atoi(rest)
-	if !ok1 || !ok2 || err != nil || n < 1 || strconv.Itoa(n) != rest {
-		return 0
+	process, rest, thread := strings.Cut(rest, "/task/")
+	if !ok1 || !ok2 || !isPID(process) || thread && !isPID(rest) {
+		return 0, false
 	}
-	return n
+	if !thread {
+		rest = process
+	}
+	pid, _ = strconv.Atoi(rest)
+	return pid, thread
+}
+
+// isPID reports whether s is a process id as the kernel writes it.
+func isPID(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && n > 0 && strconv.Itoa(n) == s
 }

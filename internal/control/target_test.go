@@ -18,11 +18,13 @@ func TestParseTarget(t *testing.T) {
 		{"netns:/proc/12/ns/net", "/proc/12/ns/net", "net", 12},
 		{"pid:12", "/proc/12/ns/net", "pid-12", 12},
 		{"netns:/proc/self/ns/net", "/proc/self/ns/net", "net", 0},
-		{"netns:/proc/12/task/13/ns/net", "/proc/12/task/13/ns/net", "net", 0},
+		{"netns:/proc/12/task/13/ns/net", "/proc/12/task/13/ns/net", "net", 13},
+		{"netns:/proc/12/task/x/ns/net", "/proc/12/task/x/ns/net", "net", 0},
+		{"netns:/proc/x/task/13/ns/net", "/proc/x/task/13/ns/net", "net", 0},
 	}
 	for _, tt := range tests {
 		got, err := parseTarget(tt.in)
-		if want := (target{text: tt.in, key: tt.path, path: tt.path, base: tt.base, pid: tt.pid}); err != nil || got != want {
+		if want := (target{text: tt.in, key: tt.path, path: tt.path, base: tt.base, pid: tt.pid, thread: tt.pid == 13}); err != nil || got != want {
 			if got.text = tt.in; got != want { // text is the canonical form
 				t.Errorf("%s: got %+v, %v; want %+v", tt.in, got, err, want)
 			}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -69,27 +70,33 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// A bench that was killed leaves its container's place; the next one takes it away.
+// A bench that was killed leaves nothing: the switch takes its container's place
+// away by itself, which is not exported meanwhile.
 func TestBenchKilled(t *testing.T) {
 	p := newPair(t, 1500)
 	ports := len(p.h2.status().Ports)
-	killed, _ := p.h2.serveBench("net1")
-	killed.Kill()
-	if got := len(p.h2.status().Ports); got != ports+1 {
-		t.Fatalf("%d ports after the kill, want %d", got, ports+1)
-	}
-	serve, _ := p.h2.serveBench("net1")
-	if got := len(p.h2.status().Ports); got != ports+1 {
-		t.Errorf("%d ports beside the next bench, want %d", got, ports+1)
-	}
-	if err := serve.Signal(unix.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := serve.Wait(); err != nil {
-		t.Errorf("serve ended by SIGINT: %v", err)
-	}
-	if got := len(p.h2.status().Ports); got != ports {
-		t.Errorf("%d ports are left, want %d", got, ports)
+	for _, restart := range []bool{false, true} {
+		serve, _ := p.h2.serveBench("net1")
+		if got := len(p.h2.status().Ports); got != ports+1 {
+			t.Fatalf("%d ports beside a bench, want %d", got, ports+1)
+		}
+		if got := p.h2.Weft("export"); strings.Contains(got, "/proc/") {
+			t.Errorf("exported:\n%s", got)
+		}
+		if restart {
+			p.h2.Kill()
+			p.h2.Restart() // from now on it is the switch that keeps the namespace alive
+		}
+		serve.Kill()
+		eventually(t, 20*time.Second, func() string {
+			if got := p.h2.status().Ports; len(got) != ports {
+				return fmt.Sprintf("ports after the kill: %+v", got)
+			}
+			return ""
+		})
+		if got := p.h2.status().Degraded; len(got) != 0 {
+			t.Errorf("degraded: %+v", got)
+		}
 	}
 }
 
