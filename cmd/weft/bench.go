@@ -48,13 +48,17 @@ type benchResult struct {
 	RTTMax    float64 `json:"rtt_max_us,omitempty"`
 	Exchanges int     `json:"exchanges,omitempty"`
 
-	Drops map[string]uint64 `json:"drops"` // what this switch dropped meanwhile, by reason
+	Drops    map[string]uint64 `json:"drops"`           // what was dropped meanwhile at the ports and the peer of the path, by reason
+	AnyDrops map[string]uint64 `json:"drops_of_switch"` // what belongs to no port and no peer, so it may be others'
+
+	targets []string // whose ports the path has
 }
 
 // benchPath is the way that frames take, as the switch sees it.
 type benchPath struct {
 	Kind  string `json:"kind"`           // local, peer or unknown
 	Peer  string `json:"peer,omitempty"` // with kind peer
+	port  string // of this switch, with kind local
 	Encap string `json:"encap,omitempty"`
 	Accel string `json:"accel,omitempty"` // what carries to it faster than raw sockets, or none
 	State string `json:"state,omitempty"`
@@ -89,12 +93,11 @@ Each of the five tests takes --seconds.`,
 			return usageError{fmt.Errorf("--seconds %v: want 0.1 to 60", *seconds)}
 		}
 		b.length = time.Duration(*seconds * float64(time.Second))
-		peer, toPeer := strings.CutPrefix(args[0], "peer:")
-		if toPeer != (len(args) == 1) {
-			return usageError{errors.New("want two containers, a container and an address, or peer:NAME alone")}
+		peer, toPeer, err := benchForm(args)
+		if err != nil {
+			return usageError{err}
 		}
 		var r benchResult
-		var err error
 		if toPeer {
 			if err := checkName("peer", peer); err != nil {
 				return err
@@ -113,6 +116,19 @@ Each of the five tests takes --seconds.`,
 	}
 	cmd.AddCommand(benchServeCommand(a))
 	return cmd
+}
+
+// benchForm tells the forms of the arguments apart.
+func benchForm(args []string) (peer string, toPeer bool, err error) {
+	const peerPrefix = "peer:"
+	peer, toPeer = strings.CutPrefix(args[0], peerPrefix)
+	switch {
+	case len(args) == 2 && !toPeer && strings.HasPrefix(args[1], peerPrefix):
+		return "", false, fmt.Errorf("%s has no other end that is known: name the address at which `weft bench serve` runs on that host, or %s alone, to measure from this host", args[1], args[1])
+	case toPeer != (len(args) == 1):
+		return "", false, errors.New("want two containers, a container and an address, or peer:NAME alone")
+	}
+	return peer, toPeer, nil
 }
 
 // bencher is one run.
@@ -150,7 +166,7 @@ func (b *bencher) fromContainer(ctx context.Context, from, to string) (r benchRe
 		return r, err
 	}
 	defer server.Close()
-	r = benchResult{From: one.Name, To: other.Name, Network: one.Network, Path: benchPath{Kind: "local", MTU: one.MTU}}
+	r = benchResult{From: one.Name, To: other.Name, Network: one.Network, Path: benchPath{Kind: "local", MTU: one.MTU}, targets: []string{one.Target, other.Target}}
 	return r, b.measure(ctx, &r, load.Client{Place: load.Namespace(one.Namespace), Server: server.Addr()})
 }
 
@@ -164,7 +180,7 @@ func (b *bencher) toAddress(ctx context.Context, from spec.PortStatus, to netip.
 	if len(found) == 0 {
 		return r, fmt.Errorf("bench to %s: nobody answers there: start it with `weft bench serve %s` on the other host", to, from.Network)
 	}
-	r = benchResult{From: from.Name, To: to.String(), Network: from.Network}
+	r = benchResult{From: from.Name, To: to.String(), Network: from.Network, targets: []string{from.Target}}
 	if r.Path, err = b.pathTo(ctx, from, found[0].MAC); err != nil {
 		return r, err
 	}
@@ -182,7 +198,7 @@ func (b *bencher) pathTo(ctx context.Context, from spec.PortStatus, mac net.Hard
 	if i < 0 {
 		return p, nil
 	}
-	if p.Kind, p.Peer = "local", entries[i].Peer; p.Peer == "" {
+	if p.Kind, p.Peer, p.port = "local", entries[i].Peer, entries[i].Port; p.Peer == "" {
 		return p, nil
 	}
 	p.Kind = "peer"
@@ -256,7 +272,7 @@ func addressIn(one, other spec.PortStatus) (netip.Addr, error) {
 // measure runs the tests one after the other.
 func (b *bencher) measure(ctx context.Context, r *benchResult, c load.Client) error {
 	r.Seconds = b.length.Seconds()
-	before, err := b.client().Status(ctx)
+	before, beforeAny, err := b.dropped(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -300,17 +316,52 @@ func (b *bencher) measure(ctx context.Context, r *benchResult, c load.Client) er
 			return err
 		}
 	}
-	after, err := b.client().Status(ctx)
+	after, afterAny, err := b.dropped(ctx, r)
 	if err != nil {
 		return err
 	}
-	r.Drops = map[string]uint64{}
-	for reason, n := range after.Drops {
-		if more := n - before.Drops[reason]; more > 0 && n > before.Drops[reason] {
-			r.Drops[reason] = more
+	r.Drops, r.AnyDrops = since(before, after), since(beforeAny, afterAny)
+	return nil
+}
+
+// dropped returns what the switch has dropped so far on a path, by reason, and what
+// belongs to no port and no peer.
+func (b *bencher) dropped(ctx context.Context, r *benchResult) (here, anywhere map[string]uint64, err error) {
+	ports, err := b.client().Ports(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	on := map[string]bool{r.Path.Peer: true, r.Path.port: true}
+	for _, p := range ports { // each time: a port's name depends on which others there are
+		if p.Network == r.Network && slices.Contains(r.targets, p.Target) {
+			on[p.Name] = true
 		}
 	}
-	return nil
+	drops, err := b.client().Drops(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	here, anywhere = map[string]uint64{}, map[string]uint64{}
+	for _, d := range drops {
+		switch {
+		case on[d.At]:
+			here[d.Reason] += d.Count
+		case d.At == spec.AtSwitch:
+			anywhere[d.Reason] += d.Count
+		}
+	}
+	return here, anywhere, nil
+}
+
+// since returns what counters have more than before, without zeros.
+func since(before, after map[string]uint64) map[string]uint64 {
+	more := map[string]uint64{}
+	for reason, n := range after {
+		if n > before[reason] {
+			more[reason] = n - before[reason]
+		}
+	}
+	return more
 }
 
 func benchPage(w io.Writer, r benchResult) {
@@ -324,13 +375,21 @@ func benchPage(w io.Writer, r benchResult) {
 	fmt.Fprintf(w, "small packets    %.1f k/s of %d bytes arrived; of those sent as fast as possible %.0f %% were lost\n", r.Packets/1e3, benchDatagram, r.Overrun*100)
 	fmt.Fprintf(w, "loss             %.2f %% at 1000 packets a second\n", r.Loss*100)
 	fmt.Fprintf(w, "round trip       p50 %.0f us, p99 %.0f us, max %.0f us; %d bytes over TCP, %d times\n", r.RTTp50, r.RTTp99, r.RTTMax, benchRequest, r.Exchanges)
-	if len(r.Drops) == 0 {
-		fmt.Fprintln(w, "dropped          nothing by this switch")
-		return
+	dropped := "nothing by this switch on this path"
+	if words := reasons(r.Drops); words != "" {
+		dropped = "by this switch on this path: " + words
 	}
+	if words := reasons(r.AnyDrops); words != "" {
+		dropped += "; by the whole switch meanwhile: " + words
+	}
+	fmt.Fprintln(w, "dropped          "+dropped)
+}
+
+// reasons lists counters of drops by reason.
+func reasons(drops map[string]uint64) string {
 	var words []string
-	for _, reason := range slices.Sorted(maps.Keys(r.Drops)) {
-		words = append(words, fmt.Sprintf("%s %s", reason, short(r.Drops[reason])))
+	for _, reason := range slices.Sorted(maps.Keys(drops)) {
+		words = append(words, fmt.Sprintf("%s %s", reason, short(drops[reason])))
 	}
-	fmt.Fprintln(w, "dropped          by this switch, meanwhile: "+strings.Join(words, ", "))
+	return strings.Join(words, ", ")
 }

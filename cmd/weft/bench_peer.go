@@ -201,7 +201,7 @@ func (b *bencher) inNetwork(ctx context.Context, peer, network string) (r benchR
 		if path.Peer != peer {
 			continue
 		}
-		r = benchResult{From: "this host", To: fmt.Sprintf("%s, %s", f.Name, f.Addr.Addr()), Network: network, Path: path}
+		r = benchResult{From: "this host", To: fmt.Sprintf("%s, %s", f.Name, f.Addr.Addr()), Network: network, Path: path, targets: []string{g.port.Target}}
 		return r, b.measure(ctx, &r, load.Client{Place: g.place, Server: f.Addr})
 	}
 	return r, errNoServer

@@ -327,8 +327,8 @@ func TestThreadEnds(t *testing.T) {
 		t.Errorf("exported: %+v", got)
 	}
 	for text, want := range map[string]string{
-		"networks: [{name: blue, prefixes: [10.32.0.0/24], range: 10.32.0.70-10.32.0.99}]":                                                                    "",
-		"networks: [{name: blue, prefixes: [10.32.0.0/24]}]\nattachments: [{network: blue, target: 'netns:a', addresses: [10.32.0.77/24]}]":                  "10.32.0.77",
+		"networks: [{name: blue, prefixes: [10.32.0.0/24], range: 10.32.0.70-10.32.0.99}]":                                                                           "",
+		"networks: [{name: blue, prefixes: [10.32.0.0/24]}]\nattachments: [{network: blue, target: 'netns:a', addresses: [10.32.0.77/24]}]":                          "10.32.0.77",
 		"networks: [{name: blue, prefixes: [10.32.0.0/24]}]\nattachments: [{network: blue, target: 'netns:" + path + "', addresses: [10.32.0.77/24], ifname: eth1}]": "",
 	} {
 		r.container("/run/netns/a")

@@ -81,8 +81,7 @@ func (c *Controller) totals() map[string]uint64 {
 	return m
 }
 
-// atSwitch stands in Drop.At for what belongs to no port and no peer.
-const atSwitch = "switch"
+const atSwitch = spec.AtSwitch // which no port is called
 
 // Drops returns the drops of each port and peer, without zeros, and every reason
 // for the rest, sorted by place and reason.

@@ -244,7 +244,10 @@ type Frames struct {
 	DroppedOut  uint64 `json:"dropped_egress"`
 }
 
-// Drop is one row of `weft drops`. At names the port or peer; "switch" stands
+// AtSwitch stands in Drop.At for what belongs to no port and no peer.
+const AtSwitch = "switch"
+
+// Drop is one row of `weft drops`. At names the port or peer; AtSwitch stands
 // for what belongs to neither, and lists every reason, zero included.
 type Drop struct {
 	At     string `json:"at"`
