@@ -273,7 +273,10 @@ func (h *helloer) publish(s *helloSession, real time.Time, now time.Duration) {
 	known := Path{
 		Weft: s.verified != never, State: s.state, Why: s.why, RTT: s.rtt,
 		Carrier: s.active, CarrierWhy: s.because, MTU: s.mtu(),
-		Since: s.said.Since, Heard: s.said.Heard,
+		Since: s.said.Since, Heard: s.said.Heard, MTUSince: s.said.MTUSince,
+	}
+	if known.MTU != s.said.MTU {
+		known.MTUSince = wall(now)
 	}
 	if known.State != s.said.State {
 		known.Since = wall(s.since)

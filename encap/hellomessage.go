@@ -43,7 +43,7 @@ const (
 	helloEchoes  = 31 // nonces in one item, which has room for no more
 
 	// helloMax is the most that AppendTo writes.
-	helloMax = helloFixed + 6 + 10 + carriers*10 + 4 + 2 + 8*helloEchoes
+	helloMax = helloFixed + 6 + 10 + carriers*10 + 4 + 4 + 2 + 8*helloEchoes
 )
 
 // Flags of a hello.
@@ -56,6 +56,7 @@ const (
 	itemHeard = 3 // u8: carrier; u8: 0; u16: how long ago it heard the receiver by it, in ms; u16, u16: round, and longest datagram of it
 	itemProbe = 4 // u16: round of size probes that this datagram belongs to
 	itemAlso  = 5 // u64 ...: nonces of others, one of which may be the receiver's; as good as echo
+	itemLink  = 6 // u16: MTU of the sender's own link to the receiver, 65535 at most
 )
 
 // hello is one message.
@@ -67,6 +68,7 @@ type hello struct {
 	echoClock, held   uint32 // µs
 	heard             [carriers]heardItem
 	probe             uint16 // round; 0: none
+	link              int    // 0: not told
 	also              [helloEchoes]uint64
 	timed             bool // it has a clock, as all have that weft sends
 }
@@ -117,6 +119,10 @@ func (m *hello) appendTo(b []byte) []byte {
 	if m.probe != 0 {
 		b = append(b, itemProbe, 2)
 		b = binary.BigEndian.AppendUint16(b, m.probe)
+	}
+	if m.link != 0 {
+		b = append(b, itemLink, 2)
+		b = binary.BigEndian.AppendUint16(b, uint16(min(m.link, 0xffff)))
 	}
 	if n := m.echoes(); n > 0 {
 		b = append(b, itemAlso, byte(8*n))
@@ -195,6 +201,11 @@ func (m *hello) item(kind byte, v []byte) bool {
 			return false
 		}
 		m.probe = binary.BigEndian.Uint16(v)
+	case itemLink:
+		if len(v) < 2 {
+			return false
+		}
+		m.link = int(binary.BigEndian.Uint16(v))
 	case itemAlso:
 		for i := range min(len(v)/8, helloEchoes) {
 			m.also[i] = binary.BigEndian.Uint64(v[8*i:])

@@ -12,10 +12,17 @@ import (
 )
 
 // TestNetnsShrink lowers the MTU behind a router: what the router says of a large
-// frame has the hello find what passes, long before it would look of its own accord.
-func TestNetnsShrink(t *testing.T) { overBoth(t, testNetnsShrink) }
+// frame has the hello find what passes before it looks of its own accord.
+func TestNetnsShrink(t *testing.T) {
+	overBoth(t, func(t *testing.T, addrA, _ netip.Addr) { testNetnsShrink(t, addrA, false) })
+}
 
-func testNetnsShrink(t *testing.T, addrA, _ netip.Addr) {
+// TestNetnsBlackHole does so where the router says nothing.
+func TestNetnsBlackHole(t *testing.T) {
+	overBoth(t, func(t *testing.T, addrA, _ netip.Addr) { testNetnsShrink(t, addrA, true) })
+}
+
+func testNetnsShrink(t *testing.T, addrA netip.Addr, silent bool) {
 	behind, want := behind, 1360
 	if addrA.Is6() {
 		behind = behind6
@@ -49,6 +56,13 @@ func testNetnsShrink(t *testing.T, addrA, _ netip.Addr) {
 			until("up", 20*time.Second, func(p encap.Path) bool { return p.State == encap.PathUp }, func() {})
 			first := time.Now() // let it find that all passes
 			until("settled", time.Minute, func(encap.Path) bool { return time.Since(first) > 3*time.Second }, func() {})
+			if silent {
+				lab.Need(t, "nftables", "nft")
+				const rules = "table inet quiet { chain out { type filter hook output priority 0; icmp type destination-unreachable drop; icmpv6 type packet-too-big drop; }; }"
+				if _, err := router.Output(t.Context(), "nft", rules); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := router.Do(func() error {
 				link, err := netlink.LinkByName("r1")
 				if err == nil {
@@ -61,8 +75,8 @@ func testNetnsShrink(t *testing.T, addrA, _ netip.Addr) {
 			start := time.Now()
 			until("found", 30*time.Second, func(p encap.Path) bool { return p.MTU != 0 }, func() { a.send(teb(1, frame(1400))) })
 			t.Logf("found %d after %v", a.u.Path(1).MTU, time.Since(start).Round(10*time.Millisecond))
-			if got := a.u.Path(1).MTU; got != want {
-				t.Errorf("MTU %d, want %d", got, want)
+			if got := a.u.Path(1); got.MTU != want || got.MTUSince.Before(start) {
+				t.Errorf("MTU %d since %v, want %d since after %v", got.MTU, got.MTUSince, want, start)
 			}
 		})
 	}

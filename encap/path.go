@@ -47,9 +47,10 @@ type Path struct {
 	Heard time.Time     // when the peer's last hello came; zero: never
 	RTT   time.Duration // round trip of hellos, smoothed (RFC 6298 section 2); 0: not measured
 
-	Carrier    Carrier // in use towards the peer
-	CarrierWhy string  // it is in use
-	MTU        int     // the longest datagram that passes, in bytes, as far as it is known to be less than the link's MTU; else 0
+	Carrier    Carrier   // in use towards the peer
+	CarrierWhy string    // it is in use
+	MTU        int       // the longest datagram that passes, in bytes, as far as it is known to be less than the link's MTU; else 0
+	MTUSince   time.Time // when that was found; zero: it never was
 }
 
 // way is what the hello knows of the way to a peer. The hello writes it, anyone

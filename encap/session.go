@@ -45,12 +45,16 @@ const (
 	renewAfter  = 20 * time.Minute      // of silence, well before the clock in hellos wraps (71 minutes, RFC 1982)
 )
 
-// Size probes: datagrams with DF of the size that is asked about.
+// Size probes: datagrams with DF of the size that is asked about. The carrier in
+// use is asked all the time whether the longest that passed still does, since a path
+// that swallows what is too large for it says so to nobody.
 const (
 	probeWait  = time.Second      // for what the peer says of a round
 	probeTries = 3                // rounds before a size counts as too large
-	probeEvery = time.Minute      // while the largest passes
-	probeAgain = 30 * time.Second // while it does not
+	probeTimes = 3                // that the size in question is sent in a round, but for the first
+	probeEvery = 7 * time.Second  // between searches, by the carrier in use
+	probeSpare = time.Minute      // by another
+	probeAgain = 30 * time.Second // before more is tried than is known to pass
 	probeDoubt = 5 * time.Second  // between searches because somebody claims that less passes, however often
 	leastMTU   = 576              // what every path carries (RFC 791 section 3.1); what is less is not believed
 )
@@ -78,6 +82,7 @@ type session struct {
 	able    [carriers]bool // what this host can send by
 	faster  Carrier        // of those that pass
 	linkMTU int
+	theirs  int            // MTU of the peer's own link, as it tells; 0: it does not
 	boot    uint64         // of this process
 	nonce   uint64         // for this peer
 	random  func() float64 // 0 to 1, for jitter
@@ -126,9 +131,11 @@ type line struct {
 	size    int // the longest datagram that passes; 0: not known
 	round   uint16
 	rounds  int // of the search at work; 0: none
+	sought  int // the size that it is about
 	best    int // that passed in it
 	probed  time.Duration
 	probeAt time.Duration // when the next search begins
+	wholeAt time.Duration // when one is about all that the link carries, though less is known to pass
 	doubted time.Duration // for when a search was last set because of a claim
 }
 
@@ -170,6 +177,7 @@ func (s *session) begin(now time.Duration) {
 func (s *session) use(now time.Duration, c Carrier, why string) {
 	if s.active != c {
 		s.activeAt = now
+		s.lines[c].probeAt = min(s.lines[c].probeAt, now)
 	}
 	s.active, s.because = c, why
 }
@@ -237,8 +245,12 @@ func (s *session) verify(now time.Duration, m *hello) {
 		s.clock = m.echoClock
 	}
 	s.measure(uint32(now/time.Microsecond) - m.echoClock - m.held)
-	for c := range s.lines {
-		s.lines[c].tell(now, Carrier(c) == s.active, m.heard[c], s.linkMTU)
+	for c := range Carrier(carriers) {
+		s.told(now, c, m.heard[c])
+	}
+	if m.link != 0 && m.link != s.theirs {
+		s.theirs = m.link
+		s.linkTold(now)
 	}
 }
 
@@ -306,7 +318,7 @@ func (s *session) meet(now time.Duration, by Carrier, m *hello) {
 	if s.peerBoot != 0 && s.peerBoot != m.boot {
 		s.renew(now)
 	}
-	s.peerBoot, s.peerNonce, s.rtt, s.hold = m.boot, m.nonce, 0, 0
+	s.peerBoot, s.peerNonce, s.rtt, s.hold, s.theirs = m.boot, m.nonce, 0, 0, 0
 	s.theirClock = m.clock - 1
 	for c := range s.lines {
 		l := &s.lines[c]
@@ -335,23 +347,24 @@ func (s *session) measure(us uint32) {
 	s.rtt = max(s.rtt+(sample-s.rtt)/8, time.Microsecond)
 }
 
-// tell takes what the peer says about how it hears us by a carrier.
-func (l *line) tell(now time.Duration, active bool, h heardItem, linkMTU int) {
+// told takes what the peer says about how it hears us by a carrier.
+func (s *session) told(now time.Duration, c Carrier, h heardItem) {
+	l := &s.lines[c]
 	l.told, l.age = now, maxAge
 	if h.there {
 		l.age = h.age
 	}
 	limit := carrierLost
-	if !active { // it carries a hello less often
+	if c != s.active { // it carries a hello less often
 		limit = spareLost
 	}
 	if good := l.age < helloMissed || l.isGood && l.age < limit; good != l.isGood {
 		l.good, l.isGood = now, good
 	}
 	if l.rounds > 0 && h.there && h.round == l.round {
-		l.best = max(l.best, min(h.size, linkMTU))
-		if l.best == linkMTU { // there is no more to be found
-			l.found(now, linkMTU)
+		l.best = max(l.best, min(h.size, s.linkMTU))
+		if l.best >= l.sought {
+			s.found(now, c)
 		} else if l.size > 0 { // better than thought, perhaps
 			l.size = max(l.size, l.best)
 		}
@@ -359,11 +372,25 @@ func (l *line) tell(now time.Duration, active bool, h heardItem, linkMTU int) {
 }
 
 // found ends a search.
-func (l *line) found(now time.Duration, linkMTU int) {
-	l.size, l.rounds = max(l.best, min(leastMTU, linkMTU)), 0
+func (s *session) found(now time.Duration, c Carrier) {
+	l := &s.lines[c]
+	if l.sought == s.linkMTU || l.rounds > 1 { // all was tried
+		l.wholeAt = now + probeAgain
+	}
+	l.size, l.rounds = max(l.best, min(leastMTU, s.linkMTU)), 0
 	l.probeAt = now + probeEvery
-	if l.size < linkMTU {
-		l.probeAt = now + probeAgain
+	if c != s.active {
+		l.probeAt = now + probeSpare
+	}
+}
+
+// linkTold takes what the peer tells of its link: more than that is not sent, unless
+// a search, which begins at once, finds that it arrives by another one.
+func (s *session) linkTold(now time.Duration) {
+	for c := range s.lines {
+		l := &s.lines[c]
+		l.size = min(l.size, max(s.theirs, leastMTU))
+		l.rounds, l.probeAt, l.wholeAt = 0, now, now
 	}
 }
 
@@ -508,8 +535,8 @@ func (s *session) hellos(now time.Duration) (out []sending) {
 	return out
 }
 
-// probe appends the size probes that are due by carrier c: one of the largest
-// size at first, then some of all sizes, and behind them a question what arrived.
+// probe appends the size probes that are due by carrier c: one of the size in
+// question at first, then some of all sizes, and behind them a question what arrived.
 func (s *session) probe(now time.Duration, c Carrier, out []sending) []sending {
 	l := &s.lines[c]
 	if !s.passes(now, c) || !s.able[c] {
@@ -517,10 +544,13 @@ func (s *session) probe(now time.Duration, c Carrier, out []sending) []sending {
 	}
 	switch {
 	case l.rounds == 0 && now >= l.probeAt:
-		l.best = 0
+		l.best, l.sought = 0, l.size
+		if l.size == 0 || now >= l.wholeAt {
+			l.sought = s.linkMTU
+		}
 	case l.rounds > 0 && now-l.probed >= probeWait:
 		if l.rounds >= probeTries && l.best > 0 {
-			l.found(now, s.linkMTU)
+			s.found(now, c)
 			return out
 		}
 	default:
@@ -530,17 +560,17 @@ func (s *session) probe(now time.Duration, c Carrier, out []sending) []sending {
 	if l.round++; l.round == 0 {
 		l.round = 1
 	}
-	if l.rounds > 0 {
-		for _, size := range probeSizes {
-			if size < s.linkMTU && size > l.best {
-				out = append(out, sending{carrier: c, echo: s.peerNonce, probe: l.round, size: size})
-			}
+	sizes := []int{l.sought}
+	if l.rounds > 0 { // as often as a path that loses much needs it, and what else there may be
+		sizes = append(append(slices.Repeat(sizes, probeTimes), probeSizes[:]...), s.theirs, s.linkMTU)
+	}
+	for i, size := range sizes {
+		if size > l.best && size <= s.linkMTU && (size != l.sought || i < probeTimes) {
+			out = append(out, sending{carrier: c, echo: s.peerNonce, probe: l.round, size: size})
 		}
 	}
 	l.rounds = min(l.rounds+1, probeTries)
-	return append(out,
-		sending{carrier: c, echo: s.peerNonce, probe: l.round, size: s.linkMTU},
-		sending{carrier: c, echo: s.peerNonce, probe: l.round, ask: true})
+	return append(out, sending{carrier: c, echo: s.peerNonce, probe: l.round, ask: true})
 }
 
 // doubt takes the MTU that somebody claims the path has. It may be forged: what
@@ -565,6 +595,9 @@ func (s *session) setMTU(now time.Duration, mtu int) {
 		l := &s.lines[c]
 		l.size, l.rounds, l.probeAt = 0, 0, now
 	}
+	if s.state == PathUp { // the peer is to know at once
+		s.next, s.turn = now, helloSpare-1
+	}
 }
 
 // message returns what a sending says at now.
@@ -580,6 +613,7 @@ func (s *session) message(now time.Duration, out sending) hello {
 		return m
 	}
 	m.echoed, m.echoClock, m.held = true, s.theirClock, uint32((now-s.verified)/time.Microsecond)
+	m.link = s.linkMTU
 	for c := range s.lines {
 		if l := &s.lines[c]; l.heard != never {
 			m.heard[c] = heardItem{there: true, age: now - l.heard, round: l.inRound, size: l.inSize}

@@ -56,7 +56,7 @@ func size() section {
 	s.absent = []absent{
 		{"P03", "above the port's own MTU, raised in the container", "told as above wherever it goes, routed too, and never cut: the port is looked at first (dataplane)"},
 		{"P08", "ICMP 3/4 of a router on the way", "has the hello measure the path to another weft (`TestNetnsShrink`); never believed itself"},
-		{"P10", "black hole", "found by the hello within a minute, to another weft (`TestSessionSize`); to others give the network the MTU that fits"},
+		{"P10", "black hole", "found by the hello within 10 s, to another weft (`TestSessionSize`); to others give the network the MTU that fits"},
 		{"P11", "underlay MTU changed live", "the MTU of a network is fixed when it is made; `weft network set --mtu` changes it"},
 		{"P12", "next-hop MTU 0", "P09 sends it"},
 	}

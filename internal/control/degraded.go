@@ -109,7 +109,7 @@ func (c *Controller) degraded() []spec.Degraded {
 		}
 		degradedHealth(name, c.healthOf(p), add)
 		if path := c.under.Path(p.id); path.MTU != 0 {
-			add(path.Since, "peer "+name, "the path to it passes no datagrams over %d bytes: give its networks an MTU of %d with weft network set, or make the path carry more", path.MTU, c.peerMTU(p))
+			add(path.MTUSince, "peer "+name, "the path to it passes no datagrams over %d bytes: give its networks an MTU of %d with weft network set, or make the path carry more", path.MTU, c.peerMTU(p))
 		}
 	}
 	c.degradedRoutes(add)

@@ -2,23 +2,36 @@ package control
 
 import (
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
 
-// watchLinks follows the links of uplinks, until Close. A look every few seconds
-// (watch.go) finds what it misses.
+// linkPause is how long links may change before the underlay is asked about them:
+// what changes seldom changes alone, and an attach makes links come and go.
+const linkPause = 200 * time.Millisecond
+
+// watchLinks follows the links of uplinks, and has the underlay follow those that it
+// sends by, so that peers hear at once of an MTU that fell, until Close. A look every
+// few seconds (watch.go) finds what it misses.
 func (c *Controller) watchLinks() {
 	changed := make(chan string, 256)
 	if err := c.sys.watchLinks(changed, c.done); err != nil {
 		c.log.Error("changes of links are noticed late", "err", err)
 		return
 	}
+	var ask <-chan time.Time // nil: nothing has changed
 	for {
 		select {
 		case <-c.done:
 			return
+		case <-ask:
+			ask = nil
+			c.under.Refresh()
 		case name := <-changed:
+			if ask == nil {
+				ask = time.After(linkPause)
+			}
 			if c.isUplink(name) {
 				c.lookAtUplinks()
 			}
