@@ -208,10 +208,13 @@ func (c *udpCarrier) flush() {
 	for i := range c.n {
 		c.put(i, c.segments(i))
 	}
-	retried := -1
+	retried, bare, label := -1, false, c.label
 	for i := 0; i < c.n; {
 		sent, errno := sendmmsg(c.fd, c.msgs[i:c.n])
 		proven(c.proof[i : i+sent])
+		if bare && sent > 0 { // so it was the label that the kernel did not take
+			c.sockets.unlabelled.Store(true)
+		}
 		if i += sent; errno == 0 {
 			continue
 		}
@@ -220,9 +223,8 @@ func (c *udpCarrier) flush() {
 		case (reason == drop.TxUnreachable || errno == syscall.EMSGSIZE) && retried != i:
 			retried = i // an ICMP error may have been pending: it is gone now
 			continue
-		case errno == syscall.EINVAL && c.label != 0:
-			c.label = 0
-			c.sockets.unlabelled.Store(true)
+		case errno == syscall.EINVAL && c.label != 0: // or the route is a blackhole
+			c.label, bare = 0, true
 			for k := i; k < c.n; k++ {
 				c.put(k, c.segments(k))
 			}
@@ -239,6 +241,9 @@ func (c *udpCarrier) flush() {
 			}
 		}
 		i++
+	}
+	if bare && !c.sockets.unlabelled.Load() {
+		c.label = label
 	}
 	c.n, c.used, c.iovUsed, c.open = 0, 0, 0, false
 }
