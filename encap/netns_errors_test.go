@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -268,6 +269,49 @@ func TestNetnsNoBuffers(t *testing.T) {
 	for _, p := range pkts {
 		if p.Reason != drop.TxNoBufs || p.Err != syscall.ENOBUFS {
 			t.Errorf("got %v, %v, want %v, %v", p.Reason, p.Err, drop.TxNoBufs, syscall.ENOBUFS)
+		}
+	}
+}
+
+// TestNetnsRouteError sends to peers that routes keep from this host, and asks what the
+// errors mean.
+func TestNetnsRouteError(t *testing.T) { overBoth(t, testNetnsRouteError) }
+
+func testNetnsRouteError(t *testing.T, addrA, _ netip.Addr) {
+	a, _ := twoHosts(t)
+	prefix := "192.0.2."
+	if addrA.Is6() {
+		prefix = "2001:db8:9::"
+	}
+	routes := []struct{ kind, want string }{
+		{"blackhole", "the route to " + prefix + "1 is a blackhole: remove it"},
+		{"prohibit", "the route to " + prefix + "2 prohibits it: remove it"},
+		{"unreachable", "no route to host"},
+	}
+	var peers []encap.Peer
+	for i, r := range routes {
+		to := netip.MustParseAddr(prefix + string(rune('1'+i)))
+		if _, err := a.Output(t.Context(), "ip", "route", "add", r.kind, to.String()); err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, encap.Peer{ID: encap.PeerID(i + 1), Addr: to})
+	}
+	for _, choice := range []encap.Choice{encap.ChooseGRE, encap.ChooseUDP} {
+		for i := range peers {
+			peers[i].Choice = choice
+		}
+		if a.u == nil {
+			a.open(encap.Config{Local: []netip.Addr{addrA}}, peers...)
+		} else {
+			a.setPeers(peers...)
+		}
+		for i, r := range routes {
+			pkts := []encap.Packet{teb(peers[i].ID, frame(60))}
+			a.u.NewSender().Send(pkts)
+			got := encap.RouteError(peers[i].Addr, pkts[0].Err)
+			if pkts[0].Reason != drop.TxUnreachable || got == nil || !strings.HasPrefix(got.Error(), r.want) {
+				t.Errorf("choice %d, %s: got %v, %v (%v), want %s", choice, r.kind, pkts[0].Reason, got, pkts[0].Err, r.want)
+			}
 		}
 	}
 }

@@ -24,6 +24,7 @@ type health struct {
 func (c *Controller) healthOf(p *peer) health {
 	wall := time.Now()
 	stats, now := c.sw.PeerStats(p.id), c.sw.Now()
+	stats.Err = encap.RouteError(p.Address, stats.Err)
 	h := plainHealth(stats, now, wall)
 	if path := c.under.Path(p.id); path.Weft {
 		heard := wall.Add(-time.Duration(now-stats.Heard) * time.Second)
