@@ -173,7 +173,7 @@ func (b *bencher) fromContainer(ctx context.Context, from, to string) (r benchRe
 // toAddress measures from a container to where somebody serves.
 func (b *bencher) toAddress(ctx context.Context, from spec.PortStatus, to netip.Addr) (r benchResult, err error) {
 	place := load.Namespace(from.Namespace)
-	found, err := load.Find(ctx, place, from.IfName, to, to.Is6(), time.Second)
+	found, err := load.Find(ctx, place, from.IfName, netip.Addr{}, to, time.Second)
 	if err != nil {
 		return r, err
 	}

@@ -188,8 +188,7 @@ func (b *bencher) inNetwork(ctx context.Context, peer, network string) (r benchR
 		return r, err
 	}
 	defer g.leave()
-	v6 := g.port.Addresses[0].Addr().Is6()
-	found, err := load.Find(ctx, g.place, g.port.IfName, netip.Addr{}, v6, benchWait)
+	found, err := load.Find(ctx, g.place, g.port.IfName, g.port.Addresses[0].Addr(), netip.Addr{}, benchWait)
 	if err != nil {
 		return r, err
 	}

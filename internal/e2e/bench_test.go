@@ -70,6 +70,27 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestBenchIPv6 is TestBench in a network that has no IPv4.
+func TestBenchIPv6(t *testing.T) {
+	p := newPair(t, 1500)
+	for _, h := range []*Host{p.h1, p.h2} {
+		h.Weft("network add six fd00:6::/64 --id 66")
+	}
+	c := newContainer(t, p.l, "c6", "10.9.9.9")
+	p.h1.Weft("attach six " + c.target() + " fd00:6::11/64")
+	other := newContainer(t, p.l, "d6", "10.9.9.9")
+	p.h1.Weft("attach six " + other.target() + " fd00:6::12/64")
+	readBench(t, p.h1.Weft("bench "+c.target()+" "+other.target()+" --seconds 0.2 -o json"))
+
+	peer := p.h1.status().Peers[0].Name
+	_, addr := p.h2.serveBench("six")
+	for _, args := range []string{"peer:" + peer + " --network six", c.target() + " " + addr} {
+		if b := readBench(t, p.h1.Weft("bench "+args+" --seconds 0.2 -o json")); b.Path.Peer != peer || b.Network != "six" {
+			t.Errorf("%s: got %+v", args, b)
+		}
+	}
+}
+
 // A bench that was killed leaves nothing: the switch takes its container's place
 // away by itself, which is not exported meanwhile.
 func TestBenchKilled(t *testing.T) {

@@ -38,10 +38,13 @@ type Found struct {
 }
 
 // Find asks on the link ifname of place for servers, at one address, or where to
-// is invalid at all of them, and returns who answered within wait.
-func Find(ctx context.Context, place Place, ifname string, to netip.Addr, v6 bool, wait time.Duration) (all []Found, err error) {
+// is invalid at all of them, and returns who answered within wait. It asks from the
+// address from, whose version of IP tells how to reach all; where that is invalid, from
+// one that the kernel chooses. What asks all from a link-local address of IPv6 is
+// answered from one, and not from where the server serves (RFC 6724 section 5, rule 2).
+func Find(ctx context.Context, place Place, ifname string, from, to netip.Addr, wait time.Duration) (all []Found, err error) {
 	everyone := netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	if v6 {
+	if from.Is6() {
 		everyone = netip.MustParseAddr("ff02::1").WithZone(ifname)
 	}
 	if !to.IsValid() {
@@ -50,7 +53,11 @@ func Find(ctx context.Context, place Place, ifname string, to netip.Addr, v6 boo
 	var pc net.PacketConn
 	err = place.do(func() (err error) {
 		lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return bindTo(raw, ifname) }}
-		pc, err = lc.ListenPacket(ctx, "udp", ":0")
+		local := ":0"
+		if from.IsValid() {
+			local = netip.AddrPortFrom(from, 0).String()
+		}
+		pc, err = lc.ListenPacket(ctx, "udp", local)
 		return err
 	})
 	if err != nil {
