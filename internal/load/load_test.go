@@ -5,11 +5,14 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+var usualProcs = runtime.GOMAXPROCS(0) // before any test
 
 var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 
@@ -24,7 +27,7 @@ func serve(t *testing.T) (*Server, Client) {
 }
 
 func TestTests(t *testing.T) {
-	_, c := serve(t)
+	s, c := serve(t)
 	const d = 100 * time.Millisecond
 	for _, n := range []Streams{{Up: 1}, {Down: 1}, {Up: 4}, {Up: 1, Down: 1}} {
 		got, err := c.Stream(t.Context(), n, d)
@@ -55,6 +58,14 @@ func TestTests(t *testing.T) {
 	if l.Count == 0 || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
 		t.Errorf("ping-pong: got %+v", l)
 	}
+	s.Close()
+	for range 100 { // the last thread may still be on its way out
+		if runtime.GOMAXPROCS(0) == usualProcs {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("GOMAXPROCS is %d after the tests, was %d", runtime.GOMAXPROCS(0), usualProcs)
 }
 
 // TestCongestion looks with getsockopt at what a client set. Reno is in every kernel

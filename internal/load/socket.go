@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -102,32 +103,45 @@ func (s socket) close() {
 	}
 }
 
-// read returns 0 when the other end is done, and EAGAIN when a tick passed.
+// read returns 0 when the other end is done, and EAGAIN when a tick passed, or a
+// signal of the runtime that wants to preempt the thread.
 func (s socket) read(b []byte) (int, error) { return s.call(syscall.SYS_READ, b) }
 
 func (s socket) write(b []byte) (int, error) { return s.call(syscall.SYS_WRITE, b) }
 
 func (s socket) call(nr uintptr, b []byte) (int, error) {
-	for {
-		n, _, errno := syscall.Syscall(nr, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, errno
-		}
+	n, _, errno := syscall.RawSyscall(nr, uintptr(s.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	switch errno {
+	case 0:
+		return int(n), nil
+	case syscall.EINTR:
+		return 0, syscall.EAGAIN
+	default:
+		return 0, errno
 	}
 }
 
-// onThread runs f on a thread of its own and closes done behind it.
+// onThread runs f on a thread of its own and closes done behind it. The thread keeps
+// its place among GOMAXPROCS while it waits in the kernel, so there is one more for
+// it. To hand that over at each call would take a sixth of a core, by which the
+// containers' kernels would have less.
 func onThread(f func()) (done chan struct{}) {
 	done = make(chan struct{})
+	addProcs(1)
 	go func() { // ends with f, which watches the time
+		defer addProcs(-1)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(done)
 		f()
 	}()
 	return done
+}
+
+var procs sync.Mutex // of GOMAXPROCS
+
+func addProcs(n int) {
+	procs.Lock()
+	defer procs.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
 }
