@@ -117,15 +117,14 @@ func makeNamed(fd int, name string) error {
 }
 
 // makePersistent makes the TAP with water and closes water's queue, which
-// knows no virtio header: while it is open the kernel ignores IFF_VNET_HDR of
-// every later queue.
+// knows no virtio header, and is the only one that the TAP can have.
 func makePersistent(name string) error {
 	// water opens without O_CLOEXEC: a program started now would inherit the queue.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	ifce, err := water.New(water.Config{
 		DeviceType:             water.TAP,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: true, MultiQueue: true},
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: true},
 	})
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("make TAP: %w: run as root", err)
@@ -136,8 +135,8 @@ func makePersistent(name string) error {
 	return ifce.Close()
 }
 
-// freeName returns a link name of 15 bytes, which no link of the host has: to a
-// TAP that exists water would only add a queue.
+// freeName returns a link name of 15 bytes, which no link of the host has: a
+// TAP that exists water would only open.
 func freeName(host *netlink.Handle) (string, error) {
 	for {
 		tag := make([]byte, 6)
@@ -155,7 +154,7 @@ func freeName(host *netlink.Handle) (string, error) {
 	}
 }
 
-// attach makes fd a queue of the TAP name, ready to be read.
+// attach makes fd the queue of the TAP name, ready to be read.
 func attach(fd int, name string) error {
 	if err := rawdev.AttachTAP(fd, name); err != nil {
 		return err

@@ -36,8 +36,8 @@ func TestCreateConfigures(t *testing.T) {
 		t.Errorf("flags = %#x, want up, with carrier", a.RawFlags)
 	}
 	tun := link.(*netlink.Tuntap)
-	if tun.Mode != netlink.TUNTAP_MODE_TAP || tun.NonPersist || tun.Queues != 1 {
-		t.Errorf("link = %+v, want a persistent TAP with one queue", tun)
+	if tun.Mode != netlink.TUNTAP_MODE_TAP || tun.NonPersist || tun.Flags&netlink.TUNTAP_MULTI_QUEUE != 0 || a.NumTxQueues != 1 {
+		t.Errorf("link = %+v, want a persistent TAP with room for one queue", tun)
 	}
 	var addrs []string
 	for _, a := range c.addrs(link) {

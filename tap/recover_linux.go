@@ -12,8 +12,8 @@ import (
 
 // Recover is Reopen for a TAP that nobody remembers, where Create found the name
 // taken: it opens the interface if all of it says that Create made it for cfg,
-// and that no switch has it: a persistent TAP with cfg's MAC and many queues, none
-// of them open. Beyond what Reopen puts back, addresses within prefixes that cfg
+// and that no switch has it: a persistent TAP with cfg's MAC and virtio headers,
+// which is not open. Beyond what Reopen puts back, addresses within prefixes that cfg
 // does not have are removed, and default routes of cfg that are missing are added.
 //
 // Errors wrap ErrNoNamespace, ErrNoTAP where nothing has the name, and
@@ -38,6 +38,9 @@ func Recover(ns Namespace, cfg Config, prefixes []netip.Prefix) (*Device, error)
 			}
 			return c.restoreRoutes()
 		})
+		if errors.Is(err, unix.EBUSY) {
+			err = errOpen(cfg.IfName)
+		}
 		return err
 	})
 	if err != nil {
@@ -46,28 +49,40 @@ func Recover(ns Namespace, cfg Config, prefixes []netip.Prefix) (*Device, error)
 	return d, nil
 }
 
+// otherName is what helps where an interface has the name for good.
+const otherName = "choose another name with -i NAME"
+
+// errOpen is the error where a process has the TAP open.
+func errOpen(name string) error {
+	return fmt.Errorf("interface %s: %w, a TAP that some process has open: %s", name, ErrNameTaken, otherName)
+}
+
 // findLost returns the link that Recover may take.
 func findLost(h *netlink.Handle, cfg Config) (netlink.Link, error) {
-	const cure = "choose another name with -i NAME"
 	link, err := findTAP(h, cfg.IfName)
 	if errors.Is(err, ErrNoTAP) {
 		if _, there := h.LinkByName(cfg.IfName); there == nil {
-			return nil, fmt.Errorf("interface %s: %w: %s", cfg.IfName, ErrNameTaken, cure)
+			return nil, fmt.Errorf("interface %s: %w: %s", cfg.IfName, ErrNameTaken, otherName)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	t := link.(*netlink.Tuntap)
-	if t.Queues+t.DisabledQueues > 0 {
-		return nil, fmt.Errorf("interface %s: %w, a TAP that some process has open: %s", cfg.IfName, ErrNameTaken, cure)
+	if hasQueues(t) {
+		return nil, errOpen(cfg.IfName)
 	}
 	if mac := t.HardwareAddr.String(); mac != cfg.MAC.String() {
 		return nil, fmt.Errorf("interface %s: %w, a TAP with MAC %s, and this one would have %s: attach with the address and --mac that it was attached with, or %s",
-			cfg.IfName, ErrNameTaken, mac, cfg.MAC, cure)
+			cfg.IfName, ErrNameTaken, mac, cfg.MAC, otherName)
 	}
 	return link, nil
 }
+
+// hasQueues reports whether some process has a TAP of many queues open, as an older
+// weft made them. Of one with a single queue nobody is told: a second descriptor
+// is refused (EBUSY).
+func hasQueues(t *netlink.Tuntap) bool { return t.Queues+t.DisabledQueues > 0 }
 
 // removeStale removes the addresses within prefixes that are not cfg's, or have
 // another length. Of those that the container gave itself elsewhere none goes.

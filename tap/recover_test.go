@@ -44,6 +44,20 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// One that an older weft made is known too.
+func TestRecoverManyQueues(t *testing.T) {
+	c := newContainer(t)
+	c.addManyQueues()
+	d, err := Recover(c.open(), testConfig("10.1.1.2/24"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if got := c.addrs(c.link("eth1")); len(got) != 1 {
+		t.Errorf("addresses = %v, want 10.1.1.2/24", got)
+	}
+}
+
 func TestRecoverRefuses(t *testing.T) {
 	tests := []struct {
 		name string
@@ -55,12 +69,16 @@ func TestRecoverRefuses(t *testing.T) {
 		{"a bridge", func(c container) {
 			c.do(func() error { return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}}) })
 		}, ErrNameTaken, "-i NAME"},
-		{"a TAP with one queue", func(c container) {
+		{"a TAP without virtio headers", func(c container) {
 			c.do(func() error {
-				return addTuntap(netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_DEFAULTS|netlink.TUNTAP_NO_PI)
+				return addTuntap("eth1", netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_DEFAULTS|netlink.TUNTAP_NO_PI)
 			})
 		}, ErrNameTaken, "-i NAME"},
 		{"one that is open", func(c container) { c.create(testConfig()) }, ErrNameTaken, "open"},
+		{"one with many queues that is open", func(c container) {
+			c.addManyQueues()
+			c.reopen(testConfig())
+		}, ErrNameTaken, "open"},
 		{"another MAC", func(c container) {
 			other := testConfig()
 			other.MAC++

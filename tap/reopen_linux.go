@@ -3,6 +3,7 @@ package tap
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,6 +21,8 @@ var ErrNoTAP = errors.New("no such TAP")
 // The container keeps its interface, its addresses and routes, and whether the
 // link is up. Put back are the MAC, an MTU that is above cfg's, and addresses of
 // cfg that are missing, with their default routes.
+//
+// A former process that is just ending may have it open: Reopen waits 2 s for that.
 //
 // Errors wrap ErrNoNamespace, and ErrNoTAP where the namespace has no such TAP,
 // or one that weft did not make; nothing is changed then.
@@ -54,7 +57,7 @@ func openLink(name string, setUp func() error) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = attach(fd, name)
+	err = attachFree(fd, name)
 	if err == nil {
 		err = checkPersists(fd)
 	}
@@ -68,6 +71,23 @@ func openLink(name string, setUp func() error) (*Device, error) {
 	return newDevice(fd, true), nil
 }
 
+// How long a TAP that another process has open is waited for: one that was killed
+// closes its descriptors one by one, after whatever lock it held.
+const (
+	busyFor  = 2 * time.Second
+	busyLook = 2 * time.Millisecond
+)
+
+// attachFree is attach for a TAP that may have to become free.
+func attachFree(fd int, name string) error {
+	for end := time.Now().Add(busyFor); ; time.Sleep(busyLook) {
+		err := attach(fd, name)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // checkPersists finds out a TAP that was deleted between the look and the
 // attaching, which made a new one: it goes with fd.
 func checkPersists(fd int) error {
@@ -78,8 +98,9 @@ func checkPersists(fd int) error {
 	return err
 }
 
-// findTAP returns the link name if it is a TAP as Create makes it. Attaching
-// without this look would silently make a new device.
+// findTAP returns the link name if it is a TAP as Create makes it, or as an older
+// weft did, with many queues. Attaching without this look would silently make a
+// new device.
 func findTAP(h *netlink.Handle, name string) (netlink.Link, error) {
 	link, err := h.LinkByName(name)
 	if isNoLink(err) {
@@ -88,8 +109,9 @@ func findTAP(h *netlink.Handle, name string) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find interface %s: %w", name, err)
 	}
+	const want = netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR // ip-tuntap(8) leaves out the latter
 	t, ok := link.(*netlink.Tuntap)
-	if !ok || t.Mode != netlink.TUNTAP_MODE_TAP || t.NonPersist || t.Flags&netlink.TUNTAP_MULTI_QUEUE == 0 {
+	if !ok || t.Mode != netlink.TUNTAP_MODE_TAP || t.NonPersist || t.Flags&want != want {
 		return nil, fmt.Errorf("%w: interface %s is a %s that weft did not make", ErrNoTAP, name, link.Type())
 	}
 	return link, nil

@@ -5,11 +5,15 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"weft/internal/header"
+	"weft/internal/offload"
 	"weft/internal/rawdev"
 )
 
@@ -111,10 +115,10 @@ func TestReopenRefuses(t *testing.T) {
 			return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}})
 		}},
 		{"a TUN", func(c container) error {
-			return addTuntap(netlink.TUNTAP_MODE_TUN, netlink.TUNTAP_MULTI_QUEUE_DEFAULTS)
+			return addTuntap("eth1", netlink.TUNTAP_MODE_TUN, netlink.TUNTAP_MULTI_QUEUE_DEFAULTS)
 		}},
-		{"a TAP with one queue", func(c container) error {
-			return addTuntap(netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_DEFAULTS|netlink.TUNTAP_NO_PI)
+		{"a TAP without virtio headers", func(c container) error {
+			return addTuntap("eth1", netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_DEFAULTS|netlink.TUNTAP_NO_PI)
 		}},
 	}
 	for _, tt := range tests {
@@ -130,9 +134,86 @@ func TestReopenRefuses(t *testing.T) {
 	}
 }
 
-// addTuntap makes a persistent eth1 in the way of ip-tuntap(8).
-func addTuntap(mode netlink.TuntapMode, flags netlink.TuntapFlag) error {
-	link := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, Mode: mode, Flags: flags, Queues: 1}
+// A TAP that an older weft made has many queues, and works as any other.
+func TestReopenManyQueues(t *testing.T) {
+	c := newContainer(t)
+	cfg := testConfig("10.1.1.2/24")
+	c.addManyQueues()
+	d := c.reopen(cfg)
+	if _, flags, err := rawdev.Interface(d.FD()); err != nil || flags&unix.IFF_MULTI_QUEUE == 0 {
+		t.Fatalf("flags of the queue = %#x, %v, want a TAP with many", flags, err)
+	}
+	link := c.link("eth1")
+	c.do(func() error { return netlink.LinkSetUp(link) })
+	c.echoes(d, cfg.Addrs[0].Addr())
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = c.reopen(cfg) // and once more
+	c.echoes(d, cfg.Addrs[0].Addr())
+	if err := d.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if c.link("eth1") != nil {
+		t.Error("eth1 is still there")
+	}
+}
+
+// addManyQueues makes the TAP eth1 as an older weft left it, but for its addresses.
+func (c container) addManyQueues() {
+	c.t.Helper()
+	c.do(func() error {
+		err := addTuntap("eth1", netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_MULTI_QUEUE_DEFAULTS|netlink.TUNTAP_VNET_HDR)
+		if err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName("eth1")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetHardwareAddr(link, testMAC.HardwareAddr())
+	})
+}
+
+// echoes asks the container by ARP for its address, and waits for the answer.
+func (c container) echoes(d *Device, addr netip.Addr) {
+	c.t.Helper()
+	question := append(make([]byte, offload.HeaderLen), header.AddressProbe(testMAC+1, addr)...)
+	buf := make([]byte, offload.HeaderLen+offload.MaxFrame)
+	until(c.t, "answer to ARP", func() bool {
+		if err := d.Write(question); err != nil {
+			c.t.Fatal(err)
+		}
+		for {
+			n, err := d.Read(buf)
+			if err == unix.EAGAIN {
+				return false
+			}
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if who, mac, ok := header.SpeaksFor(header.Ethernet(buf[offload.HeaderLen:n])); ok && who == addr && mac == testMAC {
+				return true
+			}
+		}
+	})
+}
+
+// A process that is ending has it open for a moment longer.
+func TestReopenWaits(t *testing.T) {
+	c := newContainer(t)
+	cfg := testConfig("10.1.1.2/24")
+	first := c.create(cfg)
+	if _, err := Reopen(c.open(), cfg); !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "another program") {
+		t.Errorf("error while it is open = %v, want EBUSY that says why", err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { first.Close() })
+	c.reopen(cfg)
+}
+
+// addTuntap makes a persistent TUN or TAP in the way of ip-tuntap(8).
+func addTuntap(name string, mode netlink.TuntapMode, flags netlink.TuntapFlag) error {
+	link := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: name}, Mode: mode, Flags: flags, Queues: 1}
 	err := netlink.LinkAdd(link)
 	for _, f := range link.Fds {
 		f.Close()

@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"weft/internal/rawdev"
 )
 
 // unfinished are the names that Create gives to TAPs before it moves them.
@@ -15,7 +17,7 @@ var unfinished = regexp.MustCompile(`^weft[0-9a-f]{11}$`)
 // Sweep removes from the namespace of the calling thread the TAPs that Create was
 // making when its process was killed: for a moment, until this package has a queue of
 // its own, a TAP persists there that nobody knows. Those have a name that Create gives,
-// and no queue; no other is touched. It returns how many there were. No other process
+// and are not open; no other is touched. It returns how many there were. No other process
 // may be in Create for the same namespace, which one switch per host sees to.
 func Sweep() (n int, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -32,17 +34,31 @@ func Sweep() (n int, err error) {
 		if !unfinished.MatchString(name) {
 			continue
 		}
-		found, err := findTAP(h, name)
-		if err != nil { // gone, or of another kind
+		if t, ok := link.(*netlink.Tuntap); !ok || t.Mode != netlink.TUNTAP_MODE_TAP || t.NonPersist || hasQueues(t) {
 			continue
 		}
-		if t := found.(*netlink.Tuntap); t.Queues+t.DisabledQueues > 0 {
+		err := discard(name)
+		if errors.Is(err, unix.EBUSY) { // it is open
 			continue
 		}
-		if err := deleteLink(h, name); err != nil {
+		if err != nil {
 			return n, fmt.Errorf("remove TAP %s of a switch that was killed: %w", name, err)
 		}
 		n++
 	}
 	return n, nil
+}
+
+// discard removes the TAP name, which nobody has open, from the namespace of the
+// calling thread.
+func discard(name string) error {
+	fd, err := rawdev.OpenTUN()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := rawdev.AttachTAP(fd, name); err != nil {
+		return err
+	}
+	return rawdev.SetPersist(fd, false) // it goes with fd
 }

@@ -12,19 +12,17 @@ import (
 // A TAP that a killed Create left goes; one that is in use, or is another's, stays.
 func TestSweep(t *testing.T) {
 	c := newContainer(t) // stands for the host
-	const left, used, foreign, tun = "weft0123456789a", "weft0123456789b", "weft0123", "weft0123456789c"
+	const left, older, used, foreign, tun = "weft0123456789a", "weft0123456789d", "weft0123456789b", "weft0123", "weft0123456789c"
 	c.do(func() error {
 		for _, name := range []string{left, used, foreign} {
 			if err := makePersistent(name); err != nil {
 				return err
 			}
 		}
-		link := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: tun}, Mode: netlink.TUNTAP_MODE_TUN, Flags: netlink.TUNTAP_MULTI_QUEUE_DEFAULTS, Queues: 1}
-		err := netlink.LinkAdd(link)
-		for _, f := range link.Fds {
-			f.Close()
+		if err := addTuntap(older, netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_MULTI_QUEUE_DEFAULTS); err != nil {
+			return err
 		}
-		return err
+		return addTuntap(tun, netlink.TUNTAP_MODE_TUN, netlink.TUNTAP_MULTI_QUEUE_DEFAULTS)
 	})
 	var fd int
 	c.do(func() (err error) {
@@ -34,7 +32,7 @@ func TestSweep(t *testing.T) {
 		return err
 	})
 	defer unix.Close(fd)
-	for _, want := range []int{1, 0} {
+	for _, want := range []int{2, 0} {
 		c.do(func() error {
 			n, err := Sweep()
 			if n != want {
@@ -43,8 +41,10 @@ func TestSweep(t *testing.T) {
 			return err
 		})
 	}
-	if c.link(left) != nil {
-		t.Errorf("%s is still there", left)
+	for _, name := range []string{left, older} {
+		if c.link(name) != nil {
+			t.Errorf("%s is still there", name)
+		}
 	}
 	for _, name := range []string{used, foreign, tun} {
 		if c.link(name) == nil {

@@ -8,9 +8,10 @@ import (
 )
 
 // TAPFlags is how every queue of weft is attached: whole frames without the
-// packet information header, one of possibly many queues, virtio header in
-// front (linux/if_tun.h).
-const TAPFlags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR
+// packet information header, virtio header in front (linux/if_tun.h). Not among
+// them is IFF_MULTI_QUEUE: one worker reads a port, and for a TAP with many
+// queues the kernel makes 256, of 25 KB each, whether they are used or not.
+const TAPFlags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
 
 // Offloads that a container may leave to the switch. USO4 and USO6 came
 // together in Linux 6.2 and are only taken together.
@@ -35,23 +36,34 @@ func OpenTUN() (int, error) {
 	return fd, nil
 }
 
-// AttachTAP makes fd a queue of the TAP name with TAPFlags (TUNSETIFF, tun(4))
+// AttachTAP makes fd the queue of the TAP name with TAPFlags (TUNSETIFF, tun(4))
 // and verifies that the kernel took every flag. Where there is no such TAP the
-// kernel makes one, which lives as long as fd: the caller looks first.
+// kernel makes one, which lives as long as fd: the caller looks first. The error
+// is EBUSY where another descriptor is its queue.
 func AttachTAP(fd int, name string) error {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return fmt.Errorf("attach queue to %q: %w", name, err)
 	}
 	ifr.SetUint16(TAPFlags)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+	err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	if errors.Is(err, unix.EINVAL) {
+		// Made by an older weft, with many queues: it is opened as what it is, and
+		// works alike (drivers/net/tun.c, tun_set_iff).
+		ifr.SetUint16(TAPFlags | unix.IFF_MULTI_QUEUE)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("attach queue to %s: %w: another program holds it open", name, err)
+	}
+	if err != nil {
 		return fmt.Errorf("attach queue to %s: TUNSETIFF: %w", name, err)
 	}
 	_, flags, err := Interface(fd)
 	if err != nil {
 		return fmt.Errorf("attach queue to %s: %w", name, err)
 	}
-	// A TAP with another queue open keeps the flags of that one (drivers/net/tun.c, tun_set_iff).
+	// One of many queues, with another open, keeps the flags of that one.
 	if flags&TAPFlags != TAPFlags {
 		return fmt.Errorf("attach queue to %s: flags are %#x, want %#x: another program holds it open", name, flags, TAPFlags)
 	}
