@@ -57,11 +57,20 @@ func procTime(pid int) (time.Duration, error) {
 // memory returns a line of /proc/PID/status in megabytes: VmHWM is the most that
 // was resident so far, VmRSS what is now (proc_pid_status(5)).
 func memory(pid int, key string) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return megabytes(fmt.Sprintf("/proc/%d/status", pid), key)
+}
+
+// kernelMemory returns what the kernel has allocated and cannot give up, in
+// megabytes, of the whole machine (proc_meminfo(5)).
+func kernelMemory() (float64, error) { return megabytes("/proc/meminfo", "SUnreclaim") }
+
+// megabytes returns the line "KEY: N kB" of a file.
+func megabytes(name, key string) (float64, error) {
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return 0, fmt.Errorf("read memory: %w", err)
 	}
-	for line := range strings.Lines(string(status)) {
+	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, key+":"); ok {
 			kb, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
 			if err != nil {
@@ -70,5 +79,5 @@ func memory(pid int, key string) (float64, error) {
 			return kb * 1024 / 1e6, nil
 		}
 	}
-	return 0, fmt.Errorf("read memory of process %d: no %s", pid, key)
+	return 0, fmt.Errorf("read memory: no %s in %s", key, name)
 }

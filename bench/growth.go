@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
@@ -131,22 +132,29 @@ func findWeft(name string) (string, error) {
 
 func wanted(only []string, id string) bool { return len(only) == 0 || slices.Contains(only, id) }
 
+// When a process counts as idle: once it takes next to nothing, or has not taken
+// less for a while.
+const (
+	calm       = 0.002 // of a core
+	settleFor  = 5     // seconds without a lower share
+	settleMost = 60    // seconds that are waited
+)
+
 // idle returns the share of one core that a process takes while nobody asks
-// anything of it: when it no longer falls from one second to the next, since
-// containers that were just attached tell all others of their multicast groups
-// for some seconds. It waits half a minute at most.
-func idle(ctx context.Context, pid int) (share float64, err error) {
-	const second, enough = time.Second, 0.001
-	for last, n := 1e9, 0; n < 30; n++ {
-		if share, err = busy(ctx, pid, second); err != nil {
+// anything of it, when it has come down to that: containers that were just
+// attached report their multicast groups for some seconds, and are announced.
+func idle(ctx context.Context, pid int) (float64, error) {
+	least := math.Inf(1)
+	for n, since := 0, 0; n < settleMost && since < settleFor && least > calm; n++ {
+		share, err := busy(ctx, pid, time.Second)
+		if err != nil {
 			return 0, err
 		}
-		if share < enough || n > 2 && share > 0.9*last {
-			break
+		if since++; share < 0.9*least {
+			least, since = share, 0
 		}
-		last = share
 	}
-	return busy(ctx, pid, 2*second)
+	return busy(ctx, pid, 2*time.Second)
 }
 
 // busy returns the share of one core that a process takes for d.
@@ -164,26 +172,15 @@ func busy(ctx context.Context, pid int, d time.Duration) (float64, error) {
 	return (after - before).Seconds() / d.Seconds(), err
 }
 
-// runTime returns how long the threads of a process have run, to the
-// nanosecond (Documentation/scheduler/sched-stats.rst).
-func runTime(pid int) (sum time.Duration, err error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(tasks) == 0 {
-		return 0, fmt.Errorf("read run time of process %d: no threads", pid)
+// runTime returns how long a process has run, to the nanosecond, with those of its
+// threads that have ended (clock_getcpuclockid(3)).
+func runTime(pid int) (time.Duration, error) {
+	const cpuClock = 2 // CPUCLOCK_SCHED in linux/posix-timers.h
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|cpuClock, &t); err != nil {
+		return 0, fmt.Errorf("read run time of process %d: %w", pid, err)
 	}
-	for _, name := range tasks {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // the thread ended meanwhile
-		}
-		first, _, _ := strings.Cut(string(text), " ")
-		ns, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read run time of process %d: %w", pid, err)
-		}
-		sum += time.Duration(ns)
-	}
-	return sum, nil
+	return time.Duration(t.Nano()), nil
 }
 
 // growthWriters print a report in the forms that --output names.

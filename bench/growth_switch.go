@@ -34,13 +34,14 @@ var (
 var (
 	memoryMetric = growthMetric{"memory", "resident memory", "MB", 1}
 	peakMetric   = growthMetric{"peak", "peak memory", "MB", 1}
+	kernelMetric = growthMetric{"kernel", "kernel memory of a container", "MB", 2}
 	idleMetric   = growthMetric{"idle", "idle CPU", "% of a core", 2}
 )
 
 // growPorts attaches containers to one network, one after the other.
 func growPorts(ctx context.Context, o options, bar *progress.Bar) (curve, error) {
 	c := curve{ID: "ports", Of: "ports", Metrics: []growthMetric{
-		{"attach", "attach, median of the last ten", "ms", 1}, {"slowest", "the slowest of them", "ms", 1}, memoryMetric, peakMetric, idleMetric, {"tcp", "TCP 1 stream between two", "Gbit/s", 2},
+		{"attach", "attach, median of the last ten", "ms", 1}, {"slowest", "the slowest of them", "ms", 1}, memoryMetric, peakMetric, kernelMetric, idleMetric, {"tcp", "TCP 1 stream between two", "Gbit/s", 2},
 	}}
 	err := onHost(func(b *bed, h *lab.NS) error { return c.addPorts(ctx, o, bar, b, h) })
 	return c, err
@@ -48,6 +49,10 @@ func growPorts(ctx context.Context, o options, bar *progress.Bar) (curve, error)
 
 func (c *curve) addPorts(ctx context.Context, o options, bar *progress.Bar, b *bed, h *lab.NS) error {
 	w, err := startWeft(ctx, b, o.weft, h, "host1", "--network", "blue=10.10.0.0/16,id=7")
+	if err != nil {
+		return err
+	}
+	before, err := kernelMemory()
 	if err != nil {
 		return err
 	}
@@ -75,6 +80,13 @@ func (c *curve) addPorts(ctx context.Context, o options, bar *progress.Bar, b *b
 			p["attach"], p["slowest"] = ms(last[len(last)/2]), ms(last[len(last)-1])
 			if err := w.figures(ctx, p); err != nil {
 				return err
+			}
+			if n >= 100 { // of fewer, others of the machine do more
+				now, err := kernelMemory()
+				if err != nil {
+					return err
+				}
+				p["kernel"] = (now - before) / float64(n)
 			}
 			if n > 1 {
 				if p["tcp"], err = pairRate(ctx, b, first); err != nil {
