@@ -21,7 +21,8 @@ type carrierKind uint8
 
 const (
 	byRaw        carrierKind = iota // raw_carrier.go; carries whatever the peer is
-	byRawEgress                     // egress_carrier.go: super-frames; the others by raw socket
+	byPacket                        // packet_carrier.go: the same datagrams by packet socket
+	byRawEgress                     // egress_carrier.go: super-frames; the others by packet socket
 	byUDP                           // udp_carrier.go
 	byUDPEgress                     // egress_carrier.go: super-frames; the others by UDP socket
 	carrierKinds                    // how many there are
@@ -30,9 +31,11 @@ const (
 // newCarriers makes one of each kind, in the order of carrierKind.
 func (u *Underlay) newCarriers() [carrierKinds]carrier {
 	raw, udp := newRawCarrier(u), newUDPCarrier(u)
+	packet := newPacketCarrier(u, raw)
 	return [carrierKinds]carrier{
 		byRaw:       raw,
-		byRawEgress: &egressCarrier{u: u, of: CarrierGRE, others: raw},
+		byPacket:    packet,
+		byRawEgress: &egressCarrier{u: u, of: CarrierGRE, others: packet},
 		byUDP:       udp,
 		byUDPEgress: &egressCarrier{u: u, of: CarrierUDP, others: udp},
 	}

@@ -15,6 +15,8 @@
 //
 //	raw_carrier.go, raw_receiver.go    raw sockets, IP_HDRINCL, sendmmsg: a datagram
 //	                                   a segment; works everywhere
+//	packet_carrier.go                  the same datagrams by packet socket, past the
+//	                                   host's rules, where those let them pass
 //	udp_carrier.go, udp_receiver.go    GRE-in-UDP, UDP_SEGMENT and UDP_GRO: a message
 //	                                   a super-frame; to other weft switches
 //	egress_*.go                        super-frames of both to a TAP, uncut, from where

@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Frames written to an egress TAP leave by the uplink as they are, past routing,
-// neighbours, IPsec and the firewall of the host. So a peer gets this carrier only
-// while all of these have nothing to do with its datagrams: the host's routes lead
+// Frames written to an egress TAP, or to a packet socket, leave by the uplink as they
+// are, past routing, neighbours, IPsec and the firewall of the host. So a peer gets
+// these carriers only while all of these have nothing to do with its datagrams: the host's routes lead
 // there by an Ethernet link (egressFinder), and rules let sockets send (proof).
 // The kernel says when any of it may have changed, and then all is looked at anew;
-// whatever does not hold makes the peer's packets go by socket again. Rules that
+// whatever does not hold makes the peer's packets go by raw or UDP socket again. Rules that
 // change (egressRules) are tried by a hello meanwhile.
 
 const (
@@ -36,7 +36,7 @@ var (
 	errEgressUnproved = errors.New("nothing was sent by socket yet, which shows that the host's firewall lets it pass")
 )
 
-// egress keeps up the carrying by egress TAPs: one goroutine, which owns
+// egress keeps up the carrying by egress TAPs and packet sockets: one goroutine, which owns
 // everything but what is said otherwise.
 type egress struct {
 	u     *Underlay
@@ -109,12 +109,9 @@ func (e *egress) fail(c Carrier, err error) {
 	e.u.log.Info("no egress TAP: super-frames to peers are cut here", "encap", c, "reason", err)
 }
 
-// work is run until stop, or until it turns out that the host has no egress TAPs.
+// work is run until stop, or until it turns out that nobody can look.
 func (e *egress) work() error {
 	tested := selfTestEgress()
-	if tested[CarrierGRE] != nil && tested[CarrierUDP] != nil {
-		return tested[CarrierGRE]
-	}
 	var err error
 	if err := netns.Set(e.ns); err != nil {
 		return fmt.Errorf("enter network namespace: %w", err)
@@ -238,8 +235,9 @@ func (e *egress) lookAtAll() time.Duration {
 		e.try()
 	}
 	type found struct {
-		path [carriers]*egressPath
-		err  [carriers]error
+		path   [carriers]*egressPath
+		err    [carriers]error
+		packet *packetPath
 	}
 	all := map[Peer]found{}
 	changed = false
@@ -256,13 +254,19 @@ func (e *egress) lookAtAll() time.Duration {
 				e.say(p, c, path, err)
 			}
 		}
+		now.packet = e.packetTo(f, p)
+		if !now.packet.equal(p.packet) {
+			changed = true
+			e.u.log.Info("what raw GRE leaves by has changed", "peer", p.ID, "address", p.Addr, "packet_socket", now.packet != nil)
+		}
+		p.proof[CarrierGRE].due.Store(now.packet != nil)
 		all[p.Peer] = now
 	}
 	e.count()
 	if changed {
 		e.u.changePeers(func(p *peer) {
 			if now, ok := all[p.Peer]; ok {
-				p.egress, p.noEgress = now.path, now.err
+				p.egress, p.noEgress, p.packet = now.path, now.err, now.packet
 			}
 		})
 		return egressSoon
@@ -280,6 +284,23 @@ func (e *egress) pathTo(f *egressFinder, p *peer, c Carrier) (*egressPath, error
 		return nil, errEgressUnproved
 	}
 	return path, err
+}
+
+// packetTo says how a peer is reached by packet socket; nil where it is not.
+func (e *egress) packetTo(f *egressFinder, p *peer) *packetPath {
+	if !p.proof[CarrierGRE].sent.Load() || e.u.family(p.Addr).packet < 0 {
+		return nil
+	}
+	out := f.exit(p)
+	if out.err != nil {
+		return nil
+	}
+	return newPacketPath(out.src, out.up.link.Attrs().Index, out.hop)
+}
+
+// passesBy reports whether packets to p pass by the host's firewall.
+func (p *peer) passesBy(c Carrier) bool {
+	return p.egress[c] != nil || c == CarrierGRE && p.packet != nil
 }
 
 // say writes to the log that the carrier of a peer changes.
@@ -303,8 +324,9 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// Accel says whether something faster than sockets carries packets to a peer, and if
-// not, why. Any goroutine may ask.
+// Accel says what carries packets to a peer faster than raw and UDP sockets do: an
+// "egress-tap", a "packet-socket", or "none"; and why it is no egress TAP. Any
+// goroutine may ask.
 func (u *Underlay) Accel(id PeerID) (name, reason string) {
 	p := u.peers.Load().peer(id)
 	switch {
@@ -312,19 +334,26 @@ func (u *Underlay) Accel(id PeerID) (name, reason string) {
 		return "none", ""
 	case p.egress[p.wire] != nil:
 		return "egress-tap", ""
+	case p.carrier == byPacket:
+		return "packet-socket", u.noEgress(p)
 	case p.carrier == byUDP && u.family(p.Addr).udp.refused():
 		return "none", "the kernel refuses UDP_SEGMENT here: every segment is sent as a datagram of its own"
 	case u.egress == nil:
 		return "none", "switched off"
 	}
+	return "none", u.noEgress(p)
+}
+
+// noEgress says why a peer is not reached by egress TAP.
+func (u *Underlay) noEgress(p *peer) string {
 	err := p.noEgress[p.wire]
 	if down := u.egress.down[p.wire].Load(); down != nil {
 		err = *down
 	}
 	if err == nil {
-		return "none", "not looked at yet"
+		return "not looked at yet"
 	}
-	return "none", err.Error()
+	return err.Error()
 }
 
 // EgressDropped returns how many packets that Send had handed to the kernel were

@@ -13,10 +13,11 @@ import (
 	"weft/internal/header"
 )
 
-// egressFinder finds out, in one look, which peers an egress TAP leads to. It
-// asks the kernel for each thing once.
+// egressFinder finds out, in one look, which peers an egress TAP or a packet socket
+// leads to. It asks the kernel for each thing once.
 type egressFinder struct {
 	*egress
+	exits    map[PeerID]exit
 	uplinks  map[int]*uplink
 	policies map[bool]error // by version of IP: why IPsec is in the way, nil where it is not
 }
@@ -24,9 +25,22 @@ type egressFinder struct {
 // uplink is a link by which peers are reached.
 type uplink struct {
 	link       netlink.Link
-	tap        *egressTAP
-	err        error
+	err        error // why no frames can be put on it
 	neighbours []netlink.Neigh
+
+	sought bool // tap and noTAP are known
+	tap    *egressTAP
+	noTAP  error
+}
+
+// exit is where the host's datagrams to a peer leave: by an Ethernet link, to a next
+// hop that is known.
+type exit struct {
+	up  *uplink
+	src netip.Addr // outer source
+	hop header.MAC
+	mtu int   // L3, of link and route
+	err error // why there is none where frames can leave as they are
 }
 
 // find says how a peer is reached by a carrier's egress TAP, or why it is not.
@@ -38,41 +52,62 @@ func (f *egressFinder) find(p *peer, c Carrier) (*egressPath, error) {
 		return nil, errors.New("GRE checksums (csum) are made segment by segment")
 	case p.Sequence:
 		return nil, errors.New("sequence numbers (seq) are counted segment by segment")
-	case !p.src.IsValid():
-		return nil, errors.New("no local address to send from")
+	}
+	out := f.exit(p)
+	if out.err != nil {
+		return nil, out.err
+	}
+	tap, err := f.tap(out.up)
+	if err != nil {
+		return nil, err
+	}
+	path := &egressPath{fd: tap.fd, src: out.src, mtu: out.mtu}
+	header.PutEthernet(path.ethernet[:], out.hop, header.MACFrom(out.up.link.Attrs().HardwareAddr), etherTypeOf(p.Addr))
+	return path, nil
+}
+
+// exit says where datagrams to a peer leave.
+func (f *egressFinder) exit(p *peer) exit {
+	out, ok := f.exits[p.ID]
+	if !ok {
+		if out, out.err = f.findExit(p); f.exits == nil {
+			f.exits = map[PeerID]exit{}
+		}
+		f.exits[p.ID] = out
+	}
+	return out
+}
+
+func (f *egressFinder) findExit(p *peer) (out exit, err error) {
+	if !p.src.IsValid() {
+		return out, errors.New("no local address to send from")
 	}
 	route, err := f.route(p)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if err := f.noIPsec(p.Addr.Is6()); err != nil {
-		return nil, err
+		return out, err
 	}
-	up := f.uplink(route.LinkIndex)
-	if up.err != nil {
-		return nil, up.err
+	out.up = f.uplink(route.LinkIndex)
+	if out.up.err != nil {
+		return out, out.up.err
 	}
-	mac, err := f.nextHop(up, hopOf(route, p.Addr))
-	if err != nil {
-		return nil, err
+	if out.hop, err = f.nextHop(out.up, hopOf(route, p.Addr)); err != nil {
+		return out, err
 	}
-	path := &egressPath{fd: up.tap.fd, src: p.src, mtu: up.link.Attrs().MTU}
+	out.src, out.mtu = p.src, out.up.link.Attrs().MTU
 	if route.MTU > 0 {
-		path.mtu = min(path.mtu, route.MTU)
+		out.mtu = min(out.mtu, route.MTU)
 	}
 	if p.src.IsUnspecified() {
 		src, ok := netip.AddrFromSlice(route.Src)
 		if !ok {
-			return nil, errors.New("the route names no source address")
+			return out, errors.New("the route names no source address")
 		}
-		path.src = src.Unmap()
+		out.src = src.Unmap()
 	}
-	etherType := uint16(header.TypeIPv4)
-	if p.Addr.Is6() {
-		etherType = header.TypeIPv6
-	}
-	header.PutEthernet(path.ethernet[:], mac, header.MACFrom(up.link.Attrs().HardwareAddr), etherType)
-	return path, nil
+	return out, nil
 }
 
 // route asks for the route that a raw socket's datagrams to p take.
@@ -146,7 +181,7 @@ func noPolicies(policies []netlink.XfrmPolicy, err error) error {
 	return nil
 }
 
-// uplink looks at a link, and makes a TAP for it.
+// uplink looks at a link.
 func (f *egressFinder) uplink(index int) *uplink {
 	if up := f.uplinks[index]; up != nil {
 		return up
@@ -160,26 +195,41 @@ func (f *egressFinder) uplink(index int) *uplink {
 		up.err = fmt.Errorf("find uplink %d: %w", index, up.err)
 		return up
 	}
-	if up.err = f.suits(up.link); up.err != nil {
+	if up.err = suits(up.link.Attrs()); up.err != nil {
 		return up
 	}
 	if up.neighbours, up.err = f.links.NeighList(index, netlink.FAMILY_ALL); up.err != nil {
 		up.err = fmt.Errorf("list neighbours: %w", up.err)
-		return up
 	}
-	up.tap, up.err = f.tapTo(index)
 	return up
 }
 
 // suits returns why frames cannot be put on a link as they are.
-func (f *egressFinder) suits(l netlink.Link) error {
-	a := l.Attrs()
+func suits(a *netlink.LinkAttrs) error {
 	switch {
 	case a.EncapType != "ether" || a.Flags&net.FlagLoopback != 0 || len(a.HardwareAddr) != 6:
 		return fmt.Errorf("uplink %s is no Ethernet link", a.Name)
 	case a.Flags&net.FlagUp == 0:
 		return fmt.Errorf("uplink %s is down", a.Name)
-	case f.rules.egress[a.Name] != "": // what tc redirects passes it by (nf_skip_egress in net/core/dev.c)
+	}
+	return nil
+}
+
+// tap returns the TAP to an uplink; it makes one where there is none.
+func (f *egressFinder) tap(up *uplink) (*egressTAP, error) {
+	if !up.sought {
+		up.sought = true
+		if up.noTAP = f.takesSuper(up.link); up.noTAP == nil {
+			up.tap, up.noTAP = f.tapTo(up.link.Attrs().Index)
+		}
+	}
+	return up.tap, up.noTAP
+}
+
+// takesSuper returns why super-frames from a TAP cannot be put on a link.
+func (f *egressFinder) takesSuper(l netlink.Link) error {
+	a := l.Attrs()
+	if f.rules.egress[a.Name] != "" { // what tc redirects passes it by (nf_skip_egress in net/core/dev.c)
 		return fmt.Errorf("nftables table %s has a chain for what leaves by uplink %s", f.rules.egress[a.Name], a.Name)
 	}
 	// To the kernel the tunnel says that it is of UDP. That does not matter where

@@ -16,3 +16,14 @@ func (u *Underlay) FailEgress(c Carrier, err error) {
 	u.egress.fail(c, err)
 	u.egress.look()
 }
+
+// LosePacketLink makes the packet socket send by a link that there is not.
+func (u *Underlay) LosePacketLink() {
+	u.changePeers(func(p *peer) {
+		if p.packet != nil {
+			lost := *p.packet
+			lost.name.Ifindex = 1 << 30
+			p.packet = &lost
+		}
+	})
+}

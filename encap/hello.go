@@ -186,7 +186,7 @@ func (h *helloer) round() time.Duration {
 			s.doubt(now, int(claimed)-1)
 		}
 		for c := range Carrier(carriers) {
-			if try && s.peer.egress[c] != nil {
+			if try && s.peer.passesBy(c) {
 				h.send(s, now, []sending{{carrier: c, echo: s.peerNonce}})
 			}
 		}

@@ -62,6 +62,7 @@ type peer struct {
 	carrier  carrierKind           // as picked by what else is known (choose)
 	egress   [carriers]*egressPath // nil where no egress TAP leads to it
 	noEgress [carriers]error       // why not, said by the last look; nil: nobody has looked
+	packet   *packetPath           // nil where no packet socket leads to it
 	dest     sockaddr
 	destUDP  sockaddr
 	outer    int // bytes of the outer IP header
@@ -95,7 +96,7 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		p.destUDP = p.dest
 		p.destUDP.setPort(udpPort)
 		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
-			p.carrier, p.egress, p.noEgress, p.proof = before.carrier, before.egress, before.noEgress, before.proof
+			p.carrier, p.egress, p.noEgress, p.packet, p.proof = before.carrier, before.egress, before.noEgress, before.packet, before.proof
 			p.wire, p.way = before.wire, before.way
 		} else {
 			p.way = new(way)
@@ -119,8 +120,11 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 // choose picks the carrier by what is known of the peer.
 func (p *peer) choose() {
 	p.carrier = [carriers]carrierKind{CarrierGRE: byRaw, CarrierUDP: byUDP}[p.wire]
-	if p.egress[p.wire] != nil {
+	switch {
+	case p.egress[p.wire] != nil:
 		p.carrier = [carriers]carrierKind{CarrierGRE: byRawEgress, CarrierUDP: byUDPEgress}[p.wire]
+	case p.wire == CarrierGRE && p.packet != nil:
+		p.carrier = byPacket
 	}
 }
 

@@ -14,11 +14,12 @@ import (
 const sendBatch = 64
 
 // rawCarrier sends one datagram a segment through a raw socket. It needs nothing
-// of the host or the peer.
+// of the host or the peer, unless it is the half of a packetCarrier.
 type rawCarrier struct {
-	u     *Underlay
-	split offload.Splitter
-	env   envelope // of the packet at work
+	u      *Underlay
+	packet bool // through the packet socket instead, to peers with a packetPath
+	split  offload.Splitter
+	env    envelope // of the packet at work
 
 	// Messages that wait for flush.
 	n     int
@@ -27,21 +28,28 @@ type rawCarrier struct {
 	iovs  [sendBatch][2]unix.Iovec // headers, payload
 	heads [sendBatch][headSpace]byte
 	owner [sendBatch]*Packet // of which the message is
-	proof [sendBatch]*proof  // of its peer
+	to    [sendBatch]*peer
 }
 
 // proof says whether the host lets a carrier's datagrams to a peer pass: a socket's go
 // through the rules that the host has for what it sends (netfilter's output and
 // postrouting), and an error tells when they do not. Written by workers and the
 // hello, which takes it back too, and read by the one who looks for faster ways.
-type proof struct{ sent atomic.Bool }
+type proof struct {
+	sent atomic.Bool
+	due  atomic.Bool // the next batch is to go by a socket that the rules see: see packetCarrier
+}
 
 // proven notes what was sent.
 func proven(proofs []*proof) {
 	for _, p := range proofs {
-		if !p.sent.Load() {
-			p.sent.Store(true)
-		}
+		p.proven()
+	}
+}
+
+func (p *proof) proven() {
+	if !p.sent.Load() {
+		p.sent.Store(true)
 	}
 }
 
@@ -54,13 +62,21 @@ func newRawCarrier(u *Underlay) *rawCarrier {
 }
 
 func (c *rawCarrier) carry(to *peer, run []Packet) {
-	if fd := c.u.family(to.Addr).sockets.Send; fd != c.fd {
+	f := c.u.family(to.Addr)
+	fd := f.sockets.Send
+	if c.packet {
+		fd = f.packet
+	}
+	if fd != c.fd {
 		c.flush()
 		c.fd = fd
 	}
 	for i := range run {
 		p := &run[i]
 		c.env.address(c.u.seed, to, p)
+		if c.packet {
+			c.env.src = to.packet.src
+		}
 		if p.Header.IsGSO() {
 			c.carrySegments(p)
 		} else {
@@ -111,8 +127,12 @@ func (c *rawCarrier) queue(p *Packet, n int, payload []byte) {
 	}
 	m := &c.msgs[c.n].hdr
 	m.SetIovlen(parts)
-	m.Name, m.Namelen = c.env.to.dest.name()
-	c.owner[c.n], c.proof[c.n] = p, &c.env.to.proof[CarrierGRE]
+	if c.packet {
+		m.Name, m.Namelen = c.env.to.packet.destination()
+	} else {
+		m.Name, m.Namelen = c.env.to.dest.name()
+	}
+	c.owner[c.n], c.to[c.n] = p, c.env.to
 	if c.n++; c.n == sendBatch {
 		c.flush()
 	}
@@ -122,16 +142,28 @@ func (c *rawCarrier) queue(p *Packet, n int, payload []byte) {
 // next packet.
 func (c *rawCarrier) flush() {
 	var retried *mmsghdr
+	fd, packet := c.fd, c.packet
 	for i := 0; i < c.n; {
-		sent, errno := sendmmsg(c.fd, c.msgs[i:c.n])
-		proven(c.proof[i : i+sent])
+		sent, errno := sendmmsg(fd, c.msgs[i:c.n])
+		if !packet {
+			for _, to := range c.to[i : i+sent] {
+				to.proof[CarrierGRE].proven()
+			}
+		}
 		if i += sent; errno == 0 {
 			continue
 		}
 		reason := sendReason(errno)
+		if packet && reason == drop.TxUnreachable { // its link is down or gone, say: the routes may know better
+			fd, packet = c.turnToRaw(i), false
+			continue
+		}
 		if reason == drop.TxUnreachable && retried != &c.msgs[i] {
 			retried = &c.msgs[i] // an ICMP error may have been pending (forged, on older kernels): it is gone now
 			continue
+		}
+		if errno == syscall.EPERM && c.to[i].proof[CarrierGRE].sent.Swap(false) { // the host's firewall
+			c.u.egress.look()
 		}
 		failed := c.owner[i]
 		failed.Reason, failed.Err = reason, errno
@@ -140,6 +172,16 @@ func (c *rawCarrier) flush() {
 		}
 	}
 	c.n = 0
+}
+
+// turnToRaw makes the queued messages from i on ready for the raw socket, and
+// returns that. All are of one version of IP, since each has its own sockets.
+func (c *rawCarrier) turnToRaw(i int) int {
+	for ; i < c.n; i++ {
+		m := &c.msgs[i].hdr
+		m.Name, m.Namelen = c.to[i].dest.name()
+	}
+	return c.u.family(c.to[c.n-1].Addr).sockets.Send
 }
 
 // sendReason says what an error of send(2) on a raw socket means.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Config describes the underlay.
@@ -75,6 +76,7 @@ type family struct {
 	v6        bool
 	local     []netip.Addr
 	sockets   Sockets
+	packet    int // packet socket that raw GRE may leave by; -1: none
 	receiver  *rawReceiver
 	strangers *Strangers
 	udp       *udpSockets // nil where there is no GRE-in-UDP
@@ -106,6 +108,7 @@ func Open(cfg Config) (*Underlay, error) {
 	}
 	u.openUDP(&cfg)
 	if cfg.Accel {
+		u.openPacket(&cfg)
 		if u.egress, err = startEgress(u); err != nil {
 			return nil, errors.Join(err, u.Close())
 		}
@@ -151,7 +154,7 @@ func newUnderlay(cfg Config, sockets []Sockets, links *netlink.Handle) (*Underla
 	u.peers.Store(&peerTable{})
 	err := cfg.check()
 	for _, s := range sockets {
-		f := &family{v6: s.V6, local: cfg.localOf(s.V6), sockets: s}
+		f := &family{v6: s.V6, local: cfg.localOf(s.V6), sockets: s, packet: -1}
 		f.receiver, f.strangers = newRawReceiver(u, f), &Strangers{fd: s.Strangers}
 		u.families = append(u.families, f)
 	}
@@ -186,6 +189,9 @@ func (u *Underlay) Close() error {
 	var errs []error
 	for _, f := range u.families {
 		errs = append(errs, f.sockets.close(), f.udp.close())
+		if f.packet >= 0 {
+			errs = append(errs, unix.Close(f.packet))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -111,12 +111,17 @@ func statusPeers(w io.Writer, ps []spec.PeerStatus) {
 	table(w, "PEER ADDRESS ENCAP ACCEL STATE RTT MTU RX TX REASON", rows)
 }
 
-// peerReason says why a peer is up or down, and why nothing accelerates it.
+// peerReason says why a peer is up or down, and why nothing, or nothing better,
+// accelerates it.
 func peerReason(p spec.PeerStatus) string {
 	if p.NoAccel == "" {
 		return p.Reason
 	}
-	return p.Reason + "; no accelerator: " + p.NoAccel
+	missing := "accelerator"
+	if p.Accel != "none" {
+		missing = "egress TAP"
+	}
+	return p.Reason + "; no " + missing + ": " + p.NoAccel
 }
 
 // statusFrames shows the two balance sheets and the reasons for drops.

@@ -208,8 +208,8 @@ type PeerStatus struct {
 	Keyless     bool       `json:"keyless"` // the options that it was given
 	Checksum    bool       `json:"csum"`
 	Sequence    bool       `json:"seq"`
-	Accel       string     `json:"accel"`                  // what carries to it faster than raw sockets: egress-tap, or none
-	NoAccel     string     `json:"accel_reason,omitempty"` // why none
+	Accel       string     `json:"accel"`                  // what carries to it faster than raw sockets: egress-tap, packet-socket, or none
+	NoAccel     string     `json:"accel_reason,omitempty"` // why no egress-tap
 	Networks    []string   `json:"networks"`
 	Origin      string     `json:"origin"`
 }
