@@ -282,20 +282,26 @@ func TestNetnsEgressNoAllocs(t *testing.T) { overBoth(t, testNetnsEgressNoAllocs
 
 func testNetnsEgressNoAllocs(t *testing.T, addrA, addrB netip.Addr) {
 	a, _ := accelerated(t, addrA, addrB, encap.Peer{})
-	h, super, _ := tcpSuper(t, 60000, 1380)
-	s, pkts := a.u.NewSender(), []encap.Packet{teb(1, super), teb(1, frame(100)), teb(1, frame(2000))}
+	a.noAllocs("egress-tap")
+}
+
+// noAllocs sends to peer 1, which is reached as name says, without allocation.
+func (h *host) noAllocs(name string) {
+	h.t.Helper()
+	header, super, _ := tcpSuper(h.t, 60000, 1380)
+	s, pkts := h.u.NewSender(), []encap.Packet{teb(1, super), teb(1, frame(100)), teb(1, frame(2000))}
 	send := func() {
-		pkts[0].Header = h
+		pkts[0].Header = header
 		s.Send(pkts)
 		if pkts[0].Reason != drop.None || pkts[1].Reason != drop.None || pkts[2].Reason != drop.TxTooBig {
-			t.Fatal(pkts[0].Reason, pkts[1].Reason, pkts[2].Reason)
+			h.t.Fatal(pkts[0].Reason, pkts[1].Reason, pkts[2].Reason)
 		}
 	}
 	if n := fewestAllocs(send); n != 0 {
-		t.Errorf("Send: %v allocations", n)
+		h.t.Errorf("Send: %v allocations", n)
 	}
-	if got, _ := a.u.Accel(1); got != "egress-tap" {
-		t.Errorf("peer was reached by %s", got)
+	if got, _ := h.u.Accel(1); got != name {
+		h.t.Errorf("peer was reached by %s", got)
 	}
 }
 

@@ -43,9 +43,20 @@ func routed(t *testing.T, accel, encap string) (p *pair, router *lab.NS) {
 	p.h1.attach("net1", p.c1)
 	p.h2.attach("net1", p.c2)
 	for _, h := range []*Host{p.h1, p.h2} {
-		h.accelerated(t, p, map[string]string{"auto": "egress-tap", "off": "none"}[accel])
+		h.accelerated(t, p, accelerator(accel, encap))
 	}
 	return p, router
+}
+
+// accelerator returns what carries to a peer with these options.
+func accelerator(accel, encap string) string {
+	switch {
+	case accel == "off":
+		return "none"
+	case strings.HasSuffix(encap, ",csum"):
+		return "packet-socket"
+	}
+	return "egress-tap"
 }
 
 func shell(t *testing.T, n *lab.NS, command string) {
@@ -73,7 +84,7 @@ func (h *Host) accelerated(t *testing.T, p *pair, want string) {
 // What leaves a container arrives bit by bit, whatever carries it and whatever
 // the network does to it.
 func TestStreams(t *testing.T) {
-	for _, way := range []struct{ accel, encap string }{{"auto", "gre"}, {"auto", "gre-udp"}, {"off", "gre"}, {"off", "gre-udp"}} {
+	for _, way := range []struct{ accel, encap string }{{"auto", "gre"}, {"auto", "gre,csum"}, {"auto", "gre-udp"}, {"off", "gre"}, {"off", "gre-udp"}} {
 		for _, uncut := range []bool{true, false} {
 			for _, trouble := range []struct{ name, rules string }{
 				{"", ""},
