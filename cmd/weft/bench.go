@@ -94,6 +94,9 @@ Each of the five tests takes --seconds.`,
 		}
 		b.length = time.Duration(*seconds * float64(time.Second))
 		peer, toPeer, err := benchForm(args)
+		if err == nil && !toPeer && b.address.Prefix.IsValid() {
+			err = errors.New("--address is that of the container that is made to measure to peer:NAME, and here none is made")
+		}
 		if err != nil {
 			return usageError{err}
 		}
@@ -151,7 +154,7 @@ func (b *bencher) fromContainer(ctx context.Context, from, to string) (r benchRe
 		if err != nil {
 			return r, err
 		}
-		return b.toAddress(ctx, p, addr)
+		return b.toAddress(ctx, ports, p, addr)
 	}
 	one, other, err := b.pair(ports, from, to)
 	if err != nil {
@@ -171,13 +174,18 @@ func (b *bencher) fromContainer(ctx context.Context, from, to string) (r benchRe
 }
 
 // toAddress measures from a container to where somebody serves.
-func (b *bencher) toAddress(ctx context.Context, from spec.PortStatus, to netip.Addr) (r benchResult, err error) {
+func (b *bencher) toAddress(ctx context.Context, ports []spec.PortStatus, from spec.PortStatus, to netip.Addr) (r benchResult, err error) {
 	place := load.Namespace(from.Namespace)
 	found, err := load.Find(ctx, place, from.IfName, netip.Addr{}, to, time.Second)
 	if err != nil {
 		return r, err
 	}
 	if len(found) == 0 {
+		for _, p := range ports {
+			if p.Network == from.Network && slices.ContainsFunc(p.Addresses, func(a netip.Prefix) bool { return a.Addr() == to }) {
+				return r, fmt.Errorf("bench to %s: nobody serves there, but it is port %s of this switch: weft bench %s %s", to, p.Name, from.Name, p.Name)
+			}
+		}
 		return r, fmt.Errorf("bench to %s: nobody answers there: start it with `weft bench serve %s` on the other host", to, from.Network)
 	}
 	r = benchResult{From: from.Name, To: to.String(), Network: from.Network, targets: []string{from.Target}}
@@ -225,7 +233,8 @@ func (b *bencher) port(ports []spec.PortStatus, word string) (spec.PortStatus, e
 
 func (b *bencher) ports(ports []spec.PortStatus, word string) (fit []spec.PortStatus) {
 	for _, p := range ports {
-		if (p.Target == word || p.Name == word) && (b.network == "" || p.Network == b.network) {
+		name, _, _ := strings.Cut(p.Name, "@") // which has its network where others are called so too
+		if (p.Target == word || p.Name == word || name == word) && (b.network == "" || p.Network == b.network) {
 			fit = append(fit, p)
 		}
 	}
@@ -259,6 +268,11 @@ func (b *bencher) pair(ports []spec.PortStatus, from, to string) (one, other spe
 
 // addressIn returns an address of other that one reaches: of a family that both have.
 func addressIn(one, other spec.PortStatus) (netip.Addr, error) {
+	for _, p := range []spec.PortStatus{one, other} {
+		if len(p.Addresses) == 0 {
+			return netip.Addr{}, fmt.Errorf("%s has no address that the switch knows, since it is attached with %s: attach it with one, or attach another container", p.Name, spec.AddressNone)
+		}
+	}
 	for _, q := range other.Addresses {
 		for _, p := range one.Addresses {
 			if p.Addr().Is4() == q.Addr().Is4() {
@@ -313,7 +327,7 @@ func (b *bencher) measure(ctx context.Context, r *benchResult, c load.Client) er
 	} {
 		bar.Step(step, "%s", test.name)
 		if err := test.run(); err != nil {
-			return err
+			return fmt.Errorf("%w: the other end, or the way to it, went away meanwhile: see `weft status`, on the other host too, and try again", err)
 		}
 	}
 	after, afterAny, err := b.dropped(ctx, r)

@@ -73,3 +73,21 @@ func TestBenchDrops(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// A port that has its network in its name, since its container has several, is
+// found by the plain one too.
+func TestBenchPorts(t *testing.T) {
+	ports := []spec.PortStatus{{Name: "web@blue", Network: "blue", Target: "netns:web"}, {Name: "web@red", Network: "red", Target: "netns:web"}, {Name: "db", Network: "red", Target: "pid:7"}}
+	for _, tt := range []struct{ word, network, want string }{
+		{"web", "", "web@blue web@red"}, {"web", "red", "web@red"}, {"web@red", "", "web@red"}, {"netns:web", "blue", "web@blue"},
+		{"db", "", "db"}, {"db", "blue", ""}, {"web@", "", ""}, {"we", "", ""},
+	} {
+		var got []string
+		for _, p := range (&bencher{network: tt.network}).ports(ports, tt.word) {
+			got = append(got, p.Name)
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%q in network %q: got %q, want %q", tt.word, tt.network, s, tt.want)
+		}
+	}
+}

@@ -77,6 +77,7 @@ func TestBadArguments(t *testing.T) {
 		{"bench netns:web", "weft: bench: want two containers, a container and an address, or peer:NAME alone"},
 		{"bench peer:host2 web", "weft: bench: want two containers, a container and an address, or peer:NAME alone"},
 		{"bench netns:c1 peer:h2", "weft: bench: peer:h2 has no other end that is known: name the address at which `weft bench serve` runs on that host, or peer:h2 alone, to measure from this host"},
+		{"bench web db --address 10.1.0.9/24", "weft: bench: --address is that of the container that is made to measure to peer:NAME, and here none is made"},
 		{"bench peer:Host2", `weft: bench: peer "Host2": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
 		{"bench web db --seconds 61", "weft: bench: --seconds 61: want 0.1 to 60"},
 		{"bench serve blue green", "weft: bench serve: want [NETWORK], got 2 arguments; see `weft bench serve --help`"},

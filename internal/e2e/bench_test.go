@@ -45,6 +45,17 @@ func TestBench(t *testing.T) {
 	if b.Path.Kind != "local" || b.Network != "net1" {
 		t.Errorf("on one host: got %+v", b)
 	}
+	none := newContainer(t, p.l, "none", "10.9.9.9")
+	p.h1.Weft("attach net1 " + none.target() + " 0/0 -i eth9")
+	for args, want := range map[string]string{
+		p.c1.target() + " 10.1.0.13":        "weft bench " + p.c1.Name() + " " + second.Name(),
+		none.target() + " " + second.Name(): "attached with 0/0",
+	} {
+		if a := p.h1.CLI("bench " + args + " --seconds 0.2"); a.code != 1 || !strings.Contains(a.err, want) {
+			t.Errorf("bench %s: got exit %d: %s, want %s", args, a.code, a.err, want)
+		}
+	}
+	p.h1.Weft("detach net1 " + none.target())
 	peer := p.h1.status().Peers[0].Name
 	if a := p.h1.CLI("bench peer:" + peer + " --seconds 0.2"); a.code != 1 || !strings.Contains(a.err, "weft bench serve net1") {
 		t.Errorf("without a server: got exit %d: %s", a.code, a.err)
