@@ -118,10 +118,7 @@ func (f *egressFinder) route(p *peer) (*netlink.Route, error) {
 	}
 	routes, err := f.links.RouteGetWithOptions(p.Addr.AsSlice(), options)
 	if err != nil {
-		if meant := RouteError(p.Addr, err); meant != err {
-			return nil, meant
-		}
-		return nil, fmt.Errorf("no route to %s: %w", p.Addr, err)
+		return nil, RouteError(p.Addr, fmt.Errorf("no route to %s: %w", p.Addr, err))
 	}
 	if len(routes) != 1 {
 		return nil, fmt.Errorf("%d routes to %s", len(routes), p.Addr)
