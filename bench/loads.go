@@ -158,7 +158,7 @@ func ready(ctx context.Context, b *bed, from, to container, congestion string) (
 	if err := probe.Reach(wait, from.ns, to.addr); err != nil {
 		return scene{}, err
 	}
-	server, err := load.Serve(ctx, to.ns.Do, netip.AddrPortFrom(to.addr, 0))
+	server, err := load.Serve(ctx, to.ns.Do, netip.AddrPortFrom(to.addr, 0), congestion)
 	if err != nil {
 		return scene{}, err
 	}

@@ -164,7 +164,7 @@ func (b *bencher) fromContainer(ctx context.Context, from, to string) (r benchRe
 	if err != nil {
 		return r, err
 	}
-	server, err := load.Serve(ctx, load.Namespace(other.Namespace), netip.AddrPortFrom(target, 0))
+	server, err := load.Serve(ctx, load.Namespace(other.Namespace), netip.AddrPortFrom(target, 0), "")
 	if err != nil {
 		return r, err
 	}

@@ -70,7 +70,7 @@ func (b *bencher) serve(ctx context.Context) error {
 		return err
 	}
 	defer guest.leave()
-	server, err := load.Serve(ctx, guest.place, netip.AddrPortFrom(guest.port.Addresses[0].Addr(), load.DefaultPort))
+	server, err := load.Serve(ctx, guest.place, netip.AddrPortFrom(guest.port.Addresses[0].Addr(), load.DefaultPort), "")
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ type Client struct {
 	Server netip.AddrPort // of a Server that is reached from there
 	WarmUp time.Duration  // passes before anything counts; 0: nothing is left out
 
-	// Congestion is the congestion control of the TCP connections at both ends, one
-	// of Congestions at both; empty: what each end's system sets.
+	// Congestion is the congestion control of the TCP streams that it sends, one of
+	// Congestions; empty: what the system sets.
 	Congestion string
 }
 
@@ -87,11 +87,12 @@ func (c Client) stream(ctx context.Context, r request) (up, down taken, err erro
 	ways := slices.Concat(slices.Repeat([]byte{wayUp}, r.Up), slices.Repeat([]byte{wayDown}, r.Down))
 	for _, way := range ways {
 		s, err := c.data(ctx, ctl.Token, way)
-		socks = append(socks, s)
 		if err != nil {
 			return up, down, err
 		}
+		socks = append(socks, s)
 	}
+	defer makeRoom(len(socks))()
 	w := r.window(time.Now())
 	results := make([]taken, len(socks))
 	var all []chan struct{}
@@ -144,6 +145,7 @@ func (c Client) flood(ctx context.Context, r request, interval time.Duration) (p
 		return p, err
 	}
 	defer s.close()
+	defer makeRoom(1)()
 	<-onThread(func() { p.Sent, err = giveFlood(s, r, ctl.Token, interval, ctx.Done()) })
 	if err != nil {
 		return p, err
@@ -172,11 +174,12 @@ func (c Client) pingPong(ctx context.Context, r request) (l Latency, err error) 
 	}
 	defer ctl.close()
 	s, err := c.data(ctx, ctl.Token, wayEcho)
-	defer s.close()
 	if err != nil {
 		return l, err
 	}
+	defer s.close()
 	times := make([]time.Duration, 0, 1<<16)
+	defer makeRoom(1)()
 	w := r.window(time.Now())
 	<-onThread(func() {
 		buf := make([]byte, r.Size)
@@ -207,7 +210,7 @@ func (c Client) pingPong(ctx context.Context, r request) (l Latency, err error) 
 }
 
 func (c Client) request(test string, d time.Duration) request {
-	return request{Test: test, WarmUp: c.WarmUp.Nanoseconds(), Measure: d.Nanoseconds(), Congestion: c.Congestion}
+	return request{Test: test, WarmUp: c.WarmUp.Nanoseconds(), Measure: d.Nanoseconds()}
 }
 
 // control is the connection over which a test was asked for.
@@ -254,7 +257,7 @@ func (ctl *control) close() {
 
 func (c Client) dial(ctx context.Context) (conn *net.TCPConn, err error) {
 	err = c.Place.do(func() error {
-		dialer := net.Dialer{Timeout: 10 * time.Second}
+		dialer := net.Dialer{Timeout: 10 * time.Second, Control: setCongestion(c.Congestion)}
 		dialer.SetMultipathTCP(false)
 		got, err := dialer.DialContext(ctx, "tcp", c.Server.String())
 		if err == nil {
@@ -276,9 +279,5 @@ func (c Client) data(ctx context.Context, token uint64, way byte) (socket, error
 		_ = conn.Close()
 		return socket{-1}, err
 	}
-	s, err := take(conn)
-	if err == nil {
-		err = s.setCongestion(c.Congestion)
-	}
-	return s, err
+	return take(conn)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 
 func serve(t *testing.T) (*Server, Client) {
 	t.Helper()
-	s, err := Serve(t.Context(), nil, loopback)
+	s, err := Serve(t.Context(), nil, loopback, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,18 +69,32 @@ func TestTests(t *testing.T) {
 	t.Errorf("GOMAXPROCS is %d after the tests, was %d", runtime.GOMAXPROCS(0), usualProcs)
 }
 
-// TestCongestion looks with getsockopt at what a client set. Reno is in every kernel
+// TestCongestion looks with getsockopt at what both ends set. Reno is in every kernel
 // and allowed to everybody.
 func TestCongestion(t *testing.T) {
-	_, c := serve(t)
-	c.Congestion = "reno"
-	s, err := c.data(t.Context(), 0, wayUp)
+	server, err := Serve(t.Context(), nil, loopback, "reno")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
-	if got, err := unix.GetsockoptString(s.fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION); err != nil || got != "reno" {
-		t.Errorf("a data connection has %q, %v, want reno", got, err)
+	defer server.Close()
+	c := Client{Server: server.Addr(), Congestion: "reno"}
+	conn, err := c.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for name, sock := range map[string]syscall.Conn{"client": conn, "server": server.ln} {
+		raw, err := sock.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) {
+			if got, err := unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION); err != nil || got != "reno" {
+				t.Errorf("%s: got %q, %v, want reno", name, got, err)
+			}
+		}); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := c.Stream(t.Context(), Streams{Up: 1, Down: 1}, 50*time.Millisecond); err != nil {
 		t.Error(err)

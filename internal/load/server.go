@@ -36,14 +36,15 @@ type dataConn struct {
 	way byte
 }
 
-// Serve listens on addr inside place; port 0 takes a free one. Close ends it.
-func Serve(ctx context.Context, place Place, addr netip.AddrPort) (*Server, error) {
+// Serve listens on addr inside place; port 0 takes a free one. congestion is that of
+// the streams that the server sends, as Client.Congestion. Close ends it.
+func Serve(ctx context.Context, place Place, addr netip.AddrPort, congestion string) (*Server, error) {
 	s := &Server{place: place, stop: make(chan struct{}), free: make(chan struct{}, sessions), tests: map[uint64]chan<- *dataConn{}, conns: map[net.Conn]struct{}{}}
 	for range sessions {
 		s.free <- struct{}{}
 	}
 	err := place.do(func() error {
-		lc := net.ListenConfig{}
+		lc := net.ListenConfig{Control: setCongestion(congestion)} // those accepted inherit it
 		lc.SetMultipathTCP(false)
 		ln, err := lc.Listen(ctx, "tcp", addr.String())
 		if err == nil {
@@ -179,9 +180,6 @@ func (s *Server) test(conn *net.TCPConn, r request) error {
 	if r.Test == "udp" {
 		return s.flood(conn, r, token)
 	}
-	if err := tryCongestion(conn, r.Congestion); err != nil {
-		return err
-	}
 	want := r.Up + r.Down
 	if r.Test == "echo" {
 		want = 1
@@ -220,8 +218,8 @@ func (s *Server) test(conn *net.TCPConn, r request) error {
 
 // exchange gives and takes on the connections of a test.
 func (s *Server) exchange(r request, conns []*dataConn) (sum taken) {
-	now := time.Now()
-	w := r.window(now)
+	defer makeRoom(len(conns))()
+	w := r.window(time.Now())
 	var all []chan struct{}
 	results := make([]taken, len(conns))
 	for i, c := range conns {
@@ -232,7 +230,6 @@ func (s *Server) exchange(r request, conns []*dataConn) (sum taken) {
 				c.close() // the giver notices
 				c.fd = -1
 			case wayDown:
-				_ = c.setCongestion(r.Congestion) // test tried it
 				giveStream(c.socket, w, s.stop)
 			case wayEcho:
 				echo(c.socket, r.Size, w.to.Add(time.Second), s.stop)
@@ -264,6 +261,7 @@ func (s *Server) flood(conn *net.TCPConn, r request, token uint64) error {
 	}
 	defer sock.close()
 	var t taken
+	defer makeRoom(1)()
 	done := onThread(func() { t = takeFlood(sock, r, token, s.stop) })
 	if err := json.NewEncoder(conn).Encode(accepted{Token: token, Port: port}); err != nil {
 		// The client is gone; the flood that never comes ends by itself.

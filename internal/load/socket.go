@@ -75,26 +75,22 @@ func Congestions() []string {
 	return strings.Fields(string(b))
 }
 
-// setCongestion sets the congestion control of a TCP socket; empty leaves it. Some
-// need CAP_NET_ADMIN (tcp_allowed_congestion_control in tcp(7)).
-func (s socket) setCongestion(name string) error {
+// setCongestion returns what sets the congestion control of a TCP socket before it
+// connects or listens: a connection that began under BBR stays paced under any other
+// (sk_pacing_status in net/sock.h). Empty leaves it. Some need CAP_NET_ADMIN
+// (tcp_allowed_congestion_control in tcp(7)).
+func setCongestion(name string) func(network, address string, conn syscall.RawConn) error {
 	if name == "" {
 		return nil
 	}
-	if err := unix.SetsockoptString(s.fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name); err != nil {
-		return fmt.Errorf("set congestion control %q: %w", name, err)
+	return func(_, _ string, conn syscall.RawConn) (err error) {
+		cerr := conn.Control(func(fd uintptr) {
+			if err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name); err != nil {
+				err = fmt.Errorf("set congestion control %q: %w", name, err)
+			}
+		})
+		return errors.Join(err, cerr)
 	}
-	return nil
-}
-
-// tryCongestion is setCongestion for a connection.
-func tryCongestion(conn syscall.Conn, name string) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	cerr := raw.Control(func(fd uintptr) { err = socket{int(fd)}.setCongestion(name) })
-	return errors.Join(err, cerr)
 }
 
 func (s socket) close() {
@@ -121,15 +117,11 @@ func (s socket) call(nr uintptr, b []byte) (int, error) {
 	}
 }
 
-// onThread runs f on a thread of its own and closes done behind it. The thread keeps
-// its place among GOMAXPROCS while it waits in the kernel, so there is one more for
-// it. To hand that over at each call would take a sixth of a core, by which the
-// containers' kernels would have less.
+// onThread runs f on a thread of its own and closes done behind it. The caller has
+// made room for it.
 func onThread(f func()) (done chan struct{}) {
 	done = make(chan struct{})
-	addProcs(1)
 	go func() { // ends with f, which watches the time
-		defer addProcs(-1)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(done)
@@ -140,8 +132,16 @@ func onThread(f func()) (done chan struct{}) {
 
 var procs sync.Mutex // of GOMAXPROCS
 
-func addProcs(n int) {
-	procs.Lock()
-	defer procs.Unlock()
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+// makeRoom raises GOMAXPROCS by n, for threads that keep their place in the runtime
+// while they wait in the kernel, until the function that it returns is called. To
+// hand the place over at each call would take a sixth of a core, by which the
+// containers' kernels would have less.
+func makeRoom(n int) (giveBack func()) {
+	add := func(n int) {
+		procs.Lock()
+		defer procs.Unlock()
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+	}
+	add(n)
+	return func() { add(-n) }
 }

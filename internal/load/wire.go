@@ -3,7 +3,6 @@ package load
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -34,8 +33,6 @@ type request struct {
 	Size    int    `json:"size,omitempty"`
 	WarmUp  int64  `json:"warm_up_ns,omitempty"`
 	Measure int64  `json:"measure_ns"`
-
-	Congestion string `json:"congestion,omitempty"` // see Client
 }
 
 // accepted is the server's answer to a request, before the test.
@@ -75,8 +72,6 @@ func (r request) check() error {
 		return fmt.Errorf("a datagram has %d to %d bytes", minDatagram, maxSize)
 	case r.Test == "echo" && (r.Size < 1 || r.Size > maxSize):
 		return fmt.Errorf("a request has 1 to %d bytes", maxSize)
-	case r.Congestion != "" && !slices.Contains(Congestions(), r.Congestion):
-		return fmt.Errorf("this kernel has no congestion control %q", r.Congestion)
 	case r.Test != "tcp" && r.Test != "udp" && r.Test != "echo":
 		return errors.New("no such test")
 	}
