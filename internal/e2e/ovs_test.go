@@ -61,17 +61,18 @@ func newMixed(t *testing.T) *mixed {
 	return m
 }
 
-// tunnel sets both ends up anew.
+// tunnel sets both ends up anew, Open vSwitch first: hellos that come while it has no
+// port for them can leave behind a flow to its host, which answers that nobody is there.
 func (m *mixed) tunnel(t *testing.T, weftOptions string, ovsOptions ...string) {
 	t.Helper()
-	m.h.Weft("peer add host2 192.0.2.2,networks=net1" + weftOptions)
-	t.Cleanup(func() { m.h.CLI("peer rm host2") })
 	if _, err := m.vs.VSCtl("--if-exists", "del-port", "br-int", "gre0"); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.vs.GRE("br-int", "gre0", addr1, ovsOptions...); err != nil {
 		t.Fatal(err)
 	}
+	m.h.Weft("peer add host2 192.0.2.2,networks=net1" + weftOptions)
+	t.Cleanup(func() { m.h.CLI("peer rm host2") })
 }
 
 // Open vSwitch is the other host: an implementation of GRE that is not ours.
