@@ -99,7 +99,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q; see --help", fs.Arg(0))
 	case o.rounds < 1 || o.rounds > 100:
 		return o, fmt.Errorf("--rounds %d: must be 1 to 100", o.rounds)
-	case o.seconds < 0.1 || o.seconds > 60:
+	case !(o.seconds >= 0.1 && o.seconds <= 60): // not NaN either
 		return o, fmt.Errorf("--seconds %v: must be 0.1 to 60", o.seconds)
 	case o.tcp != "" && !slices.Contains(load.Congestions(), o.tcp):
 		return o, fmt.Errorf("--congestion %q: this kernel has %s", o.tcp, strings.Join(load.Congestions(), ", "))

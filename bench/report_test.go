@@ -136,6 +136,7 @@ func TestParse(t *testing.T) {
 		{"--rounds 2 --seconds 1 -o json", true},
 		{"--rounds 0", false},
 		{"--seconds 61", false},
+		{"--seconds nan", false},
 		{"-o yaml", false},
 		{"--only vxlan,weft-gre --loads tcp1,rr", true},
 		{"--only nope", false},

@@ -143,6 +143,7 @@ func TestNetnsEgressChecks(t *testing.T) {
 		reachable bool // b is, in between
 	}{
 		{"IPsec", "ip xfrm policy add dst 10.0.0.2 dir out tmpl proto esp mode transport", "ip xfrm policy flush", "none", "IPsec", false},
+		{"IPsec for GRE alone", "ip xfrm policy add dst 10.0.0.2 proto 47 dir out action block", "ip xfrm policy flush", "none", "IPsec", false},
 		{"route to nowhere", "ip route add blackhole 10.0.0.2", "ip route del 10.0.0.2", "none", "the route to 10.0.0.2 is a blackhole: remove it", false},
 		{"route to itself", "ip addr add 10.0.0.2/32 dev lo", "ip addr del 10.0.0.2/32 dev lo", "none", "no other host", false},
 		{"next hop does not answer", "ip route add 10.0.0.2 via 10.0.0.77", "ip route del 10.0.0.2", "none", "10.0.0.77 on under0", false},

@@ -347,7 +347,7 @@ func sendOne(fd int, b []byte, dest *sockaddr) unix.Errno {
 	var m [1]mmsghdr
 	m[0].hdr.Iov = &iov
 	m[0].hdr.SetIovlen(1)
-	m[0].hdr.Name, m[0].hdr.Namelen = dest.name()
+	dest.address(&m[0].hdr)
 	_, errno := sendmmsg(fd, m[:])
 	if errno != 0 {
 		_, errno = sendmmsg(fd, m[:]) // an ICMP error may have been pending: it is gone now

@@ -94,6 +94,7 @@ func newPeerTable(peers []Peer, local []netip.Addr, old *peerTable) (*peerTable,
 		}
 		p := &peer{Peer: cfg, dest: sockaddrOf(cfg.Addr), outer: outerLen(cfg.Addr), proof: new([carriers]proof)}
 		p.destUDP = p.dest
+		p.dest.sayGRE()
 		p.destUDP.setPort(udpPort)
 		if before := old.peer(cfg.ID); before != nil && before.Peer == cfg {
 			p.carrier, p.egress, p.noEgress, p.packet, p.proof = before.carrier, before.egress, before.noEgress, before.packet, before.proof

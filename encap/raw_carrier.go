@@ -129,8 +129,10 @@ func (c *rawCarrier) queue(p *Packet, n int, payload []byte) {
 	m.SetIovlen(parts)
 	if c.packet {
 		m.Name, m.Namelen = c.env.to.packet.destination()
+		m.Control = nil
+		m.SetControllen(0)
 	} else {
-		m.Name, m.Namelen = c.env.to.dest.name()
+		c.env.to.dest.address(m)
 	}
 	c.owner[c.n], c.to[c.n] = p, c.env.to
 	if c.n++; c.n == sendBatch {
@@ -178,8 +180,7 @@ func (c *rawCarrier) flush() {
 // returns that. All are of one version of IP, since each has its own sockets.
 func (c *rawCarrier) turnToRaw(i int) int {
 	for ; i < c.n; i++ {
-		m := &c.msgs[i].hdr
-		m.Name, m.Namelen = c.to[i].dest.name()
+		c.to[i].dest.address(&c.msgs[i].hdr)
 	}
 	return c.u.family(c.to[c.n-1].Addr).sockets.Send
 }

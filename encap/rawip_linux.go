@@ -267,6 +267,8 @@ func (s *Sockets) close() error {
 type sockaddr struct {
 	v4 unix.RawSockaddrInet4
 	v6 unix.RawSockaddrInet6 // used where its family is set
+
+	control *protocolControl // goes along; nil: nothing
 }
 
 func sockaddrOf(a netip.Addr) (s sockaddr) {

@@ -89,7 +89,7 @@ Each of the five tests takes --seconds.`,
 	cmd.Flags().StringVar(&b.network, "network", "", "`name` of the network, where there is more than one")
 	seconds := cmd.Flags().Float64("seconds", 2, "how long each test takes, 0.1 to 60 `seconds`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *seconds < 0.1 || *seconds > 60 {
+		if !(*seconds >= 0.1 && *seconds <= 60) { // not NaN either
 			return usageError{fmt.Errorf("--seconds %v: want 0.1 to 60", *seconds)}
 		}
 		b.length = time.Duration(*seconds * float64(time.Second))

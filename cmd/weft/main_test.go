@@ -80,6 +80,7 @@ func TestBadArguments(t *testing.T) {
 		{"bench web db --address 10.1.0.9/24", "weft: bench: --address is that of the container that is made to measure to peer:NAME, and here none is made"},
 		{"bench peer:Host2", `weft: bench: peer "Host2": 'H' cannot stand in a name; use a-z, 0-9, '-', '_' and '.'`},
 		{"bench web db --seconds 61", "weft: bench: --seconds 61: want 0.1 to 60"},
+		{"bench web db --seconds nan", "weft: bench: --seconds NaN: want 0.1 to 60"},
 		{"bench serve blue green", "weft: bench serve: want [NETWORK], got 2 arguments; see `weft bench serve --help`"},
 		{"attach", "weft: attach: want NETWORK TARGET [ADDR/LEN[@GATEWAY]]..., got 0 arguments; see `weft attach --help`"},
 		{"attach blue", "weft: attach: want NETWORK TARGET [ADDR/LEN[@GATEWAY]]..., got 1 argument; see `weft attach --help`"},
